@@ -1,0 +1,28 @@
+"""Volterra flow matching with a causal language model, in pure torch."""
+
+from .clm import AttentionName, BackboneName, CausalLM, backbone_config
+from .decoders import DecoderName, GaussianDecoder, VariationalDecoder
+from .network import FlowConfig, Prefix, Prompts, VolterraFlow, select_prefix
+from .paths import PathName, ResampledPath, StraightPath, pair_by_optimal_transport
+from .rollout import rollout, rollout_uncached
+
+__all__ = [
+    "AttentionName",
+    "BackboneName",
+    "CausalLM",
+    "DecoderName",
+    "FlowConfig",
+    "GaussianDecoder",
+    "PathName",
+    "Prefix",
+    "Prompts",
+    "ResampledPath",
+    "StraightPath",
+    "VariationalDecoder",
+    "VolterraFlow",
+    "backbone_config",
+    "pair_by_optimal_transport",
+    "rollout",
+    "rollout_uncached",
+    "select_prefix",
+]

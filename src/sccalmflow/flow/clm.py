@@ -1,0 +1,148 @@
+"""Causal language models of ``transformers`` as the integral operator: embeddings and blocks in, hidden states out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor, nn
+
+from .tokens import attention_mask
+
+if TYPE_CHECKING:
+    from transformers import DynamicCache, PretrainedConfig, PreTrainedModel
+
+BackboneName = Literal["gpt_neox", "gpt2"]
+AttentionName = Literal["sdpa", "flash_attention_2"]
+
+
+def backbone_config(
+    backbone: BackboneName,
+    *,
+    vocab_size: int,
+    width: int,
+    n_layers: int,
+    n_heads: int,
+    dropout: float,
+    max_positions: int,
+) -> PretrainedConfig:
+    """Configuration of a language model to be initialised at random, feed-forward layers four times the width."""
+    from transformers import GPT2Config, GPTNeoXConfig
+
+    if width % n_heads:
+        raise ValueError(f"width={width} is not a multiple of n_heads={n_heads}: each head takes an equal share.")
+    special = {"bos_token_id": None, "eos_token_id": None}
+    if backbone == "gpt_neox":
+        return GPTNeoXConfig(
+            vocab_size=vocab_size,
+            hidden_size=width,
+            num_hidden_layers=n_layers,
+            num_attention_heads=n_heads,
+            intermediate_size=4 * width,
+            hidden_dropout=dropout,
+            attention_dropout=dropout,
+            max_position_embeddings=max_positions,
+            **special,
+        )
+    return GPT2Config(
+        vocab_size=vocab_size,
+        n_embd=width,
+        n_layer=n_layers,
+        n_head=n_heads,
+        embd_pdrop=dropout,
+        resid_pdrop=dropout,
+        attn_pdrop=dropout,
+        n_positions=max_positions,
+        **special,
+    )
+
+
+class CausalLM(nn.Module):
+    """A GPT-NeoX or GPT-2 backbone without its language-modelling head.
+
+    Parameters
+    ----------
+    backbone
+        Model of ``transformers`` that takes ``inputs_embeds`` and returns hidden states.
+    attention
+        ``"sdpa"`` (torch's own) takes any mask. ``"flash_attention_2"`` needs a CUDA device, half precision and the
+        ``flash-attn`` extra, and takes causal masks only: one token for each time.
+    """
+
+    def __init__(self, backbone: PreTrainedModel, attention: AttentionName = "sdpa") -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.attention = attention
+
+    @classmethod
+    def from_config(cls, config: PretrainedConfig, attention: AttentionName = "sdpa") -> CausalLM:
+        """Initialise at random."""
+        from transformers import AutoModel
+
+        return cls(AutoModel.from_config(config, attn_implementation=attention), attention)
+
+    @classmethod
+    def from_pretrained(cls, name_or_folder: str, attention: AttentionName = "sdpa") -> CausalLM:
+        """Load weights by hub id (needs the network) or from a local folder, in single precision."""
+        from transformers import AutoModel
+
+        model = AutoModel.from_pretrained(name_or_folder, attn_implementation=attention, dtype=torch.float32)
+        if model.config.model_type not in ("gpt_neox", "gpt2"):
+            raise ValueError(
+                f"{name_or_folder!r} is a {model.config.model_type!r} model; GPT-NeoX (Pythia) and GPT-2 are supported."
+            )
+        return cls(model, attention)
+
+    @property
+    def width(self) -> int:
+        """Size of the hidden vectors."""
+        return self.backbone.config.hidden_size
+
+    @property
+    def max_positions(self) -> int:
+        """Longest sequence of blocks that the backbone can place."""
+        return self.backbone.config.max_position_embeddings
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Embeddings of prompt tokens, (P, L) to (P, L, width)."""
+        return self.backbone.get_input_embeddings()(ids)
+
+    def forward(
+        self, embeddings: Tensor, blocks: Tensor, cache: DynamicCache | None = None, cached_blocks: Tensor | None = None
+    ) -> Tensor:
+        """Hidden states of new tokens, which are appended to the cache where one is given.
+
+        Parameters
+        ----------
+        embeddings
+            New tokens, shape (B, Q, width).
+        blocks
+            Their blocks (see :mod:`sccalmflow.flow.tokens`), shape (B, Q).
+        cache
+            Keys and values of the tokens before, of each sequence.
+        cached_blocks
+            Blocks of those tokens, shape (B, L).
+
+        Returns
+        -------
+        Shape (B, Q, width).
+        """
+        keys = blocks if cached_blocks is None else torch.cat([cached_blocks, blocks], dim=1)
+        mask = keys >= 0 if self.attention == "flash_attention_2" else attention_mask(blocks, keys)
+        return self.backbone(
+            inputs_embeds=embeddings,
+            attention_mask=mask,
+            position_ids=blocks.clamp(min=0),
+            past_key_values=cache,
+            use_cache=cache is not None,
+        ).last_hidden_state
+
+
+def select_sequences(cache: DynamicCache, index: Tensor) -> DynamicCache:
+    """A new cache whose sequence ``i`` is sequence ``index[i]`` of this one; gradients pass."""
+    from transformers import DynamicCache
+
+    selected = DynamicCache()
+    for number, layer in enumerate(cache.layers):
+        selected.update(layer.keys[index], layer.values[index], number)
+    return selected

@@ -1,0 +1,121 @@
+"""Decoders: from the language model's hidden vector to the law of a state.
+
+All share one interface: :meth:`loss` scores the trajectory, :meth:`sample` draws, and :attr:`target` says what is
+drawn, the ``"next"`` state or the ``"endpoint"`` of the trajectory.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+DecoderName = Literal["variational", "gaussian"]
+
+
+def mlp(n_in: int, n_hidden: int, n_out: int) -> nn.Sequential:
+    """Two-layer perceptron, the size of each network around the language model in the paper."""
+    return nn.Sequential(nn.Linear(n_in, n_hidden), nn.GELU(), nn.Linear(n_hidden, n_out))
+
+
+class VariationalDecoder(nn.Module):
+    """The paper's decoder (its equations 8 and 9): a latent with a variational posterior, then the next state.
+
+    ``z = mu(h) + sqrt(temperature) * sigma(h) * noise`` and ``x_next = MLP(z)``; the loss is the squared error summed
+    over the D features plus ``kl_weight`` times ``KL(q(z | h) || N(0, I))``.
+    """
+
+    target: Literal["next", "endpoint"] = "next"
+
+    def __init__(self, dim: int, width: int, n_hidden: int, n_latent: int, kl_weight: float) -> None:
+        super().__init__()
+        self.kl_weight = kl_weight
+        self.noise_dim = n_latent
+        self.mean = mlp(width, n_hidden, n_latent)
+        self.log_variance = mlp(width, n_hidden, n_latent)
+        self.state = mlp(n_latent, n_hidden, dim)
+
+    def posterior(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of the latent, each (..., n_latent)."""
+        # The bounds keep exp() finite whatever the network says; the constant keeps the divergence finite.
+        variance = self.log_variance(hidden).float().clamp(-10, 10).exp() + 1e-4
+        return self.mean(hidden).float(), variance
+
+    def loss(
+        self, hidden: Tensor, now: Tensor, trajectory: Tensor, *, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """Loss of each state.
+
+        Parameters
+        ----------
+        hidden
+            Shape (..., T, width).
+        now
+            States x_0 .. x_{T-1}, shape (..., T, D); not read by this decoder.
+        trajectory
+            States x_0 .. x_T, shape (..., T + 1, D).
+        generator
+            Source of the latent noise.
+
+        Returns
+        -------
+        ``loss`` and its parts ``error`` and ``kl``, each (..., T).
+        """
+        mean, variance = self.posterior(hidden)
+        noise = torch.randn(mean.shape, generator=generator, device=mean.device)
+        next_state = self.state(mean + variance.sqrt() * noise).float()
+        error = (next_state - trajectory[..., 1:, :]).square().sum(-1)
+        kl = 0.5 * (variance + mean.square() - 1 - variance.log()).sum(-1)
+        return {"loss": error + self.kl_weight * kl, "error": error, "kl": kl}
+
+    def sample(self, hidden: Tensor, now: Tensor, noise: Tensor, temperature: float) -> Tensor:
+        """Draw the next state (..., D) from hidden vectors (..., width) and standard normal noise (..., n_latent)."""
+        mean, variance = self.posterior(hidden)
+        return self.state(mean + (temperature * variance).sqrt() * noise).float()
+
+
+class GaussianDecoder(nn.Module):
+    """The posterior of the endpoint given the history, a Gaussian with independent components.
+
+    The mean is a residual on the current state. The loss is the squared error of the mean, averaged over the D
+    features, plus ``nll_weight`` times the Gaussian log-likelihood in which the error is detached: the variance
+    follows the error but cannot trade it away. Needs independent states in time (the resampled path).
+    """
+
+    target: Literal["next", "endpoint"] = "endpoint"
+    log_variance_bounds = (-9.0, 5.0)
+
+    def __init__(self, dim: int, width: int, n_hidden: int, nll_weight: float) -> None:
+        super().__init__()
+        self.nll_weight = nll_weight
+        self.noise_dim = dim
+        self.state = mlp(width + dim, n_hidden, 2 * dim)
+        nn.init.zeros_(self.state[-1].bias)
+        nn.init.normal_(self.state[-1].weight, std=0.01)
+
+    def posterior(self, hidden: Tensor, now: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of the endpoint, each (..., D)."""
+        shift, raw = self.state(torch.cat([hidden, now.to(hidden.dtype)], -1)).float().chunk(2, -1)
+        low, high = self.log_variance_bounds
+        return now + shift, low + (high - low) * torch.sigmoid(raw)
+
+    def loss(
+        self, hidden: Tensor, now: Tensor, trajectory: Tensor, *, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """Loss of each state; arguments as for :meth:`VariationalDecoder.loss`, parts ``error`` and ``nll``."""
+        mean, log_variance = self.posterior(hidden, now)
+        squared = (mean - trajectory[..., -1:, :]).square()
+        error = squared.mean(-1)
+        nll = 0.5 * (squared.detach() * torch.exp(-log_variance) + log_variance).mean(-1)
+        return {"loss": error + self.nll_weight * nll, "error": error, "nll": nll}
+
+    def sample(self, hidden: Tensor, now: Tensor, noise: Tensor, temperature: float) -> Tensor:
+        """Draw the endpoint (..., D) from hidden vectors (..., width), states and standard normal noise (..., D)."""
+        mean, log_variance = self.posterior(hidden, now)
+        return mean + temperature**0.5 * torch.exp(0.5 * log_variance) * noise
+
+
+Decoder = VariationalDecoder | GaussianDecoder
+
+__all__ = ["Decoder", "DecoderName", "GaussianDecoder", "VariationalDecoder", "mlp"]

@@ -1,0 +1,214 @@
+"""The network: path, tokens, language model and decoder put together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .clm import CausalLM, select_sequences
+from .decoders import Decoder, DecoderName, GaussianDecoder, VariationalDecoder, mlp
+from .paths import PATHS, PathName
+from .tokens import StateEncoder, prefix_blocks, split_tokens, time_blocks
+
+if TYPE_CHECKING:
+    from transformers import DynamicCache
+
+
+@dataclass(frozen=True)
+class FlowConfig:
+    """Shape of the flow around the language model.
+
+    Parameters
+    ----------
+    dim
+        Scores in a state, D.
+    path
+        ``"resampled"`` or ``"straight"``, see :mod:`sccalmflow.flow.paths`.
+    decoder
+        ``"gaussian"`` (needs the resampled path) or ``"variational"``, see :mod:`sccalmflow.flow.decoders`.
+    n_steps
+        Time steps T from the source to the data.
+    n_space_tokens
+        Space tokens K of each state.
+    n_trajectories
+        Trajectories M that share a sequence.
+    n_context_cells
+        Control cells shown after the prompt.
+    n_hidden
+        Width of the decoder's hidden layer.
+    n_latent
+        Latent size of the variational decoder.
+    kl_weight
+        Weight of its divergence; 0.3 is what public research code of the paper's group used.
+    nll_weight
+        Weight of the Gaussian decoder's likelihood.
+    """
+
+    dim: int
+    path: PathName = "resampled"
+    decoder: DecoderName = "gaussian"
+    n_steps: int = 4
+    n_space_tokens: int = 1
+    n_trajectories: int = 1
+    n_context_cells: int = 0
+    n_hidden: int = 384
+    n_latent: int = 16
+    kl_weight: float = 0.3
+    nll_weight: float = 0.2
+
+    def __post_init__(self) -> None:
+        for name in ("dim", "n_steps", "n_space_tokens", "n_trajectories", "n_hidden", "n_latent"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
+        if self.n_context_cells < 0:
+            raise ValueError(f"n_context_cells={self.n_context_cells} must not be negative.")
+        if self.n_space_tokens > self.dim:
+            raise ValueError(
+                f"n_space_tokens={self.n_space_tokens} does not fit a state of {self.dim} scores: a space token holds "
+                "at least one. Use fewer space tokens."
+            )
+        if self.decoder == "gaussian" and self.path != "resampled":
+            raise ValueError(
+                'decoder="gaussian" needs path="resampled": on a straight path two states in sequence give the endpoint '
+                'away, and its posterior has no spread to learn. Use path="resampled" or decoder="variational".'
+            )
+
+
+class Prompts(NamedTuple):
+    """Distinct prompts, left-padded.
+
+    ``ids`` and ``mask`` have shape (P, L), the mask being True at real tokens. ``context`` holds the control cells
+    that describe each prompt's context, shape (P, C, D), or is None.
+    """
+
+    ids: Tensor
+    mask: Tensor
+    context: Tensor | None = None
+
+
+class Prefix(NamedTuple):
+    """What comes before the first time, already read by the language model: its cache, blocks and the next block."""
+
+    cache: DynamicCache
+    blocks: Tensor
+    first_block: Tensor
+
+
+class VolterraFlow(nn.Module):
+    """Transport from a source to data cells by a causal language model.
+
+    The language model reads the history ``x(t_0) .. x(t_i)`` of a trajectory, its attention being the quadrature of
+    the Volterra integral, and the decoder turns its hidden vector into the law of what comes next.
+    """
+
+    def __init__(self, config: FlowConfig, clm: CausalLM) -> None:
+        super().__init__()
+        if clm.attention != "sdpa" and config.n_space_tokens * config.n_trajectories > 1:
+            raise ValueError(
+                f"attention={clm.attention!r} knows causal masks only: use n_space_tokens=1 and n_trajectories=1, or "
+                'attention="sdpa".'
+            )
+        self.config = config
+        self.path = PATHS[config.path]()
+        self.clm = clm
+        self.encoder = StateEncoder(config.dim, clm.width, config.n_space_tokens, config.n_steps)
+        self.context_encoder = mlp(config.dim, clm.width, clm.width) if config.n_context_cells else None
+        width = config.n_space_tokens * clm.width
+        self.decoder: Decoder
+        if config.decoder == "gaussian":
+            self.decoder = GaussianDecoder(config.dim, width, config.n_hidden, config.nll_weight)
+        else:
+            self.decoder = VariationalDecoder(config.dim, width, config.n_hidden, config.n_latent, config.kl_weight)
+
+    @property
+    def n_draws(self) -> int:
+        """Source draws of one trajectory."""
+        return self.path.n_draws(self.config.n_steps)
+
+    def embed_prompts(self, prompts: Prompts) -> tuple[Tensor, Tensor, Tensor]:
+        """Embeddings (P, L + C, width) and blocks (P, L + C) before the first time, and its block (P,)."""
+        embeddings = self.clm.embed(prompts.ids)
+        if self.context_encoder is not None:
+            if prompts.context is None:
+                raise ValueError(f"This network reads {self.config.n_context_cells} context cells after each prompt.")
+            embeddings = torch.cat([embeddings, self.context_encoder(prompts.context)], dim=1)
+        blocks, first_block = prefix_blocks(prompts.mask, self.config.n_context_cells)
+        return embeddings, blocks, first_block
+
+    def read_prompts(self, prompts: Prompts) -> Prefix:
+        """Run each distinct prompt through the language model once."""
+        from transformers import DynamicCache
+
+        embeddings, blocks, first_block = self.embed_prompts(prompts)
+        cache = DynamicCache()
+        self.clm(embeddings, blocks, cache)
+        return Prefix(cache, blocks, first_block)
+
+    def hidden(self, states: Tensor, prefix: Prefix | None = None) -> Tensor:
+        """Hidden vectors of whole trajectories, all times in one pass.
+
+        Parameters
+        ----------
+        states
+            x_0 .. x_{T-1}, shape (B, M, T, D).
+        prefix
+            The prompt of each sequence (:func:`select_prefix`), or None for a flow without prompts.
+
+        Returns
+        -------
+        Shape (B, M, T, K * width).
+        """
+        batch, n_trajectories, n_times, _ = states.shape
+        tokens = self.encoder(states)
+        first = states.new_zeros(batch, dtype=torch.long) if prefix is None else prefix.first_block
+        blocks = time_blocks(first, 0, n_times, tokens.shape[1] // n_times)
+        if prefix is None:
+            hidden = self.clm(tokens, blocks)
+        else:
+            hidden = self.clm(tokens, blocks, prefix.cache, prefix.blocks)
+        return split_tokens(hidden, n_trajectories, self.config.n_space_tokens)
+
+    def loss(
+        self,
+        endpoint: Tensor,
+        source: Tensor,
+        prompts: Prompts | None = None,
+        index: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> dict[str, Tensor]:
+        """Conditional Volterra flow matching loss (the paper's equations 7 and 9), without any simulation.
+
+        Parameters
+        ----------
+        endpoint
+            Data cells, shape (B, M, D), in scaled scores.
+        source
+            Source draws, shape (B, M, n_draws, D).
+        prompts
+            Distinct prompts of the batch.
+        index
+            Prompt of each sequence, shape (B,).
+        generator
+            Source of the variational decoder's noise.
+
+        Returns
+        -------
+        ``loss`` and its parts, each averaged over trajectories and times, shape (B,).
+        """
+        trajectory = self.path.trajectory(source, endpoint, self.config.n_steps)
+        states = trajectory[..., :-1, :]
+        prefix = None if prompts is None else select_prefix(self.read_prompts(prompts), index)
+        hidden = self.hidden(states, prefix)
+        terms = self.decoder.loss(hidden, states, trajectory, generator=generator)
+        return {name: value.mean((1, 2)) for name, value in terms.items()}
+
+
+def select_prefix(prefix: Prefix, index: Tensor | None) -> Prefix:
+    """The prefix of each sequence, from the distinct ones; its cache is a new one and may grow."""
+    if index is None:
+        raise ValueError("With prompts, `index` must say which prompt each sequence has.")
+    return Prefix(select_sequences(prefix.cache, index), prefix.blocks[index], prefix.first_block[index])

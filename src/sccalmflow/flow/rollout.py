@@ -1,0 +1,101 @@
+"""Sampling: roll the flow out from the source to predicted cells."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .network import Prefix, Prompts, VolterraFlow, select_prefix
+from .paths import ResampledPath
+from .tokens import split_tokens, time_blocks
+
+
+@torch.no_grad()
+def rollout(
+    flow: VolterraFlow,
+    source: Tensor,
+    noise: Tensor,
+    *,
+    prefix: Prefix | None = None,
+    index: Tensor | None = None,
+    temperature: float = 1.0,
+) -> Tensor:
+    """Predict cells, one pass over the new tokens for each time.
+
+    Parameters
+    ----------
+    flow
+        The network, in evaluation mode.
+    source
+        Source draws, shape (B, M, n_draws, D).
+    noise
+        Standard normal noise of the decoder, shape (B, M, T, decoder.noise_dim).
+    prefix
+        Distinct prompts as :meth:`VolterraFlow.read_prompts` returns them; None for a flow without prompts.
+    index
+        Prompt of each sequence, shape (B,).
+    temperature
+        Factor on the variance of the decoder's law; 0 takes its mean.
+
+    Returns
+    -------
+    Trajectories x_0 .. x_T, shape (B, M, T + 1, D); the last state is the predicted cell.
+    """
+    from transformers import DynamicCache
+
+    own = None if prefix is None else select_prefix(prefix, index)
+    cache = DynamicCache() if own is None else own.cache
+    first_block = source.new_zeros(len(source), dtype=torch.long) if own is None else own.first_block
+    blocks = first_block[:, None][:, :0] if own is None else own.blocks
+
+    states = [flow.path.start(source)]
+    for step in range(flow.config.n_steps):
+        tokens = flow.encoder(states[-1][:, :, None], first_step=step)
+        new_blocks = time_blocks(first_block, step, 1, tokens.shape[1])
+        hidden = flow.clm(tokens, new_blocks, cache, blocks)
+        blocks = torch.cat([blocks, new_blocks], dim=1)
+        states.append(_next_state(flow, hidden, step, states[-1], source, noise, temperature))
+    return torch.stack(states, dim=2)
+
+
+@torch.no_grad()
+def rollout_uncached(
+    flow: VolterraFlow,
+    source: Tensor,
+    noise: Tensor,
+    *,
+    prompts: Prompts | None = None,
+    index: Tensor | None = None,
+    temperature: float = 1.0,
+) -> Tensor:
+    """The same as :func:`rollout`, the whole sequence run again at each time, prompt included.
+
+    It is here to check the cached rollout against, and to measure what the cache saves.
+    """
+    states = [flow.path.start(source)]
+    for step in range(flow.config.n_steps):
+        tokens = flow.encoder(torch.stack(states, dim=2))
+        if prompts is None:
+            blocks = time_blocks(tokens.new_zeros(len(source), dtype=torch.long), 0, step + 1, tokens.shape[1] // (step + 1))
+        else:
+            embeddings, before, first_block = (part[index] for part in flow.embed_prompts(prompts))
+            blocks = time_blocks(first_block, 0, step + 1, tokens.shape[1] // (step + 1))
+            tokens, blocks = torch.cat([embeddings, tokens], dim=1), torch.cat([before, blocks], dim=1)
+        per_time = flow.config.n_trajectories * flow.config.n_space_tokens
+        hidden = flow.clm(tokens, blocks)[:, -per_time:]
+        states.append(_next_state(flow, hidden, step, states[-1], source, noise, temperature))
+    return torch.stack(states, dim=2)
+
+
+def _next_state(
+    flow: VolterraFlow, hidden: Tensor, step: int, now: Tensor, source: Tensor, noise: Tensor, temperature: float
+) -> Tensor:
+    """State at ``step + 1`` from the hidden vectors of the tokens at ``step``, (B, M * K, width) to (B, M, D)."""
+    config = flow.config
+    vectors = split_tokens(hidden, config.n_trajectories, config.n_space_tokens)[:, :, 0]
+    drawn = flow.decoder.sample(vectors, now, noise[:, :, step], temperature)
+    last = step + 1 == config.n_steps
+    if flow.decoder.target == "endpoint" and not last:
+        assert isinstance(flow.path, ResampledPath)  # FlowConfig sees to it
+        return flow.path.state(step + 1, source, drawn, config.n_steps)
+    return drawn
