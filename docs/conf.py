@@ -1,0 +1,62 @@
+"""Sphinx configuration."""
+
+from __future__ import annotations
+
+from importlib.metadata import metadata
+
+info = metadata("sccalmflow")
+project = info["Name"]
+author = "The sccalmflow developers"
+project_copyright = f"2026, {author}"
+version = release = info["Version"]
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.intersphinx",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx_autodoc_typehints",
+]
+exclude_patterns = ["_build", "**.ipynb_checkpoints"]
+templates_path = ["_templates"]
+# Without a network, for example on a packager's machine, links to other projects are left out: a warning, no more.
+suppress_warnings = ["intersphinx"]
+
+autosummary_generate = True
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # sphinx_autodoc_typehints writes them into the parameters
+typehints_defaults = "braces"
+always_use_bars_union = True
+napoleon_google_docstring = False
+napoleon_include_init_with_doc = False
+napoleon_use_rtype = False
+
+myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+nb_execution_mode = "off"  # tutorials run in the tests; the pages show what those runs gave
+myst_url_schemes = ("http", "https", "mailto")
+
+intersphinx_mapping = {
+    "anndata": ("https://anndata.readthedocs.io/en/stable/", None),
+    "matplotlib": ("https://matplotlib.org/stable/", None),
+    "numpy": ("https://numpy.org/doc/stable/", None),
+    "pandas": ("https://pandas.pydata.org/docs/", None),
+    "python": ("https://docs.python.org/3", None),
+    "scanpy": ("https://scanpy.readthedocs.io/en/stable/", None),
+    "scipy": ("https://docs.scipy.org/doc/scipy/", None),
+    "scvi": ("https://docs.scvi-tools.org/en/stable/", None),
+    "torch": ("https://docs.pytorch.org/docs/stable/", None),
+}
+intersphinx_timeout = 5
+
+html_theme = "sphinx_book_theme"
+html_title = project
+html_theme_options = {
+    "path_to_docs": "docs/",
+    "repository_branch": "main",
+    "repository_url": "https://github.com/sccalmflow/sccalmflow",
+    "use_repository_button": True,
+}
