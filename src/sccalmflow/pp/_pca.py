@@ -1,0 +1,286 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+from scipy import linalg, sparse
+
+from sccalmflow import _checks
+
+from ._split import training_cells
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+Values = Literal["log1p", "any"]
+
+# Up to here the covariance of the genes is formed and solved exactly; beyond, its square outgrows a laptop's memory.
+_EXACT_UP_TO_GENES = 5_000
+_ROWS_AT_A_TIME = 1_024
+
+
+@dataclass(frozen=True, eq=False)
+class PCA:
+    """A fitted projection between genes and scaled principal-component scores.
+
+    Attributes
+    ----------
+    mean
+        Mean expression of the training cells, ``(n_genes,)``.
+    loadings
+        Orthonormal columns, ``(n_genes, n_comps)``.
+    scale
+        One number that all scores are divided by, so that the training scores have unit overall variance.
+    variance_ratio
+        Share of the training cells' variance that each component holds, ``(n_comps,)``.
+    var_names
+        The genes, in the order of ``mean`` and of the rows of ``loadings``, ``(n_genes,)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> line = PCA(
+    ...     mean=np.array([1.0, 2.0]),
+    ...     loadings=np.array([[0.6], [0.8]]),
+    ...     scale=2.0,
+    ...     variance_ratio=np.array([1.0]),
+    ...     var_names=np.array(["CD3D", "LYZ"]),
+    ... )
+    >>> scores = line.transform(np.array([[4.0, 6.0]]))
+    >>> scores.tolist()
+    [[2.5]]
+    >>> line.inverse(scores).tolist()
+    [[4.0, 6.0]]
+    """
+
+    mean: np.ndarray
+    loadings: np.ndarray
+    scale: float
+    variance_ratio: np.ndarray
+    var_names: np.ndarray
+
+    @property
+    def n_comps(self) -> int:
+        """Number of components."""
+        return self.loadings.shape[1]
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Scores of cells, ``(n_cells, n_comps)`` float32, from expression ``(n_cells, n_genes)``, dense or sparse."""
+        if X.shape[1] != len(self.mean):
+            raise ValueError(f"X has {X.shape[1]} genes, but the projection was fitted on {len(self.mean)}.")
+        # (X - mean) @ loadings, multiplied out: subtracting the mean would make a sparse matrix dense.
+        scores = np.asarray(X @ self.loadings) - self.mean.astype(np.float64) @ self.loadings.astype(np.float64)
+        return (scores / self.scale).astype(np.float32)
+
+    def inverse(self, scores: np.ndarray) -> np.ndarray:
+        """Expression ``(n_cells, n_genes)`` float32 of scores ``(n_cells, n_comps)``; linear, so not clipped at 0."""
+        scores = np.asarray(scores, dtype=np.float32)
+        if scores.shape[1] != self.n_comps:
+            raise ValueError(f"scores have {scores.shape[1]} components, but the projection has {self.n_comps}.")
+        genes = scores @ (self.loadings.T * self.scale).astype(np.float32)
+        genes += self.mean.astype(np.float32)
+        return genes
+
+    @classmethod
+    def from_anndata(cls, adata: AnnData, key: str = "X_pca") -> PCA:
+        """Read what :func:`pca` left in an AnnData under ``key``.
+
+        Raises
+        ------
+        KeyError
+            There is nothing under ``key``, or something that :func:`pca` did not write.
+        ValueError
+            The genes are no longer those of the fit.
+        """
+        varm_key, uns_key = _keys(key)
+        stored = adata.uns.get(uns_key, {})
+        if varm_key not in adata.varm or "scale" not in stored:
+            raise KeyError(
+                f"adata has no projection of sccalmflow under {key!r} (varm[{varm_key!r}] and uns[{uns_key!r}] with "
+                f"mean and scale).{_checks.suggest(key, adata.obsm.keys())} Run sccalmflow.pp.pca(adata) first."
+            )
+        var_names = np.asarray(stored["var_names"], dtype=object)
+        if not np.array_equal(var_names, np.asarray(adata.var_names, dtype=object)):
+            raise ValueError(
+                f"adata has {adata.n_vars} genes that are not, or not in this order, the {len(var_names)} that "
+                f"{key!r} was fitted on. Select genes before sccalmflow.pp.pca(adata), and run it again."
+            )
+        return cls(
+            mean=np.asarray(stored["mean"]),
+            loadings=np.asarray(adata.varm[varm_key]),
+            scale=float(stored["scale"]),
+            variance_ratio=np.asarray(stored["variance_ratio"]),
+            var_names=var_names,
+        )
+
+
+def pca(
+    adata: AnnData,
+    n_comps: int = 50,
+    *,
+    split_key: str | None = "split",
+    values: Values = "log1p",
+    key_added: str = "X_pca",
+) -> None:
+    """Scaled principal-component scores of every cell, fitted on training cells only.
+
+    Exact and deterministic, dense and sparse input alike; ``X`` is never made dense as a whole. All genes of the
+    AnnData take part, ``var["highly_variable"]`` or not: select them before. A view becomes an AnnData of its own, as
+    with any other change to one.
+
+    Parameters
+    ----------
+    adata
+        Expression in ``X``, cells x genes.
+    n_comps
+        Number of components, at most the number of genes and below the number of training cells.
+    split_key
+        Column of ``obs`` whose ``"train"`` cells are fitted on (see :func:`hold_out`); None fits on all cells.
+    values
+        What ``X`` must hold: ``"log1p"`` refuses raw counts and negative values, ``"any"`` takes whatever is finite
+        (protein panels on an arcsinh scale, say).
+    key_added
+        Key of the scores in ``obsm``.
+
+    Returns
+    -------
+    None. Adds to ``adata``, for the default ``key_added``:
+
+    ``.obsm["X_pca"]``
+        Scores, ``(n_obs, n_comps)`` float32, all divided by one number such that the variance of the training scores,
+        averaged over the components, is 1: the scale of the noise that a flow starts from.
+    ``.varm["PCs"]``
+        Orthonormal loadings, ``(n_vars, n_comps)``. The largest entry of each column is positive.
+    ``.uns["pca"]``
+        ``mean``, ``scale``, ``variance_ratio`` and ``var_names`` of the fit.
+
+    With another ``key_added`` all three have that name.
+
+    Raises
+    ------
+    KeyError
+        ``split_key`` is not in ``obs``.
+    ValueError
+        ``n_comps`` is out of bounds; ``X`` does not hold what ``values`` says; the training cells do not vary; the
+        data is backed or empty, or its names are not unique.
+
+    Examples
+    --------
+    >>> import sccalmflow as scf
+    >>> adata = scf.datasets.simulated_cytokines(cells_per_condition=5, n_genes=200)
+    >>> _ = scf.pp.hold_out(adata, min_cells=1)
+    >>> scf.pp.pca(adata, n_comps=10)
+    >>> train = adata.obsm["X_pca"][adata.obs["split"] == "train"]
+    >>> round(float(train.var(axis=0).mean()), 3)
+    1.0
+    """
+    _checks.one_of(values, get_args(Values), "values")
+    _checks.not_empty(adata)
+    _checks.in_memory(adata)
+    _checks.unique_names(adata)
+    mask = training_cells(adata, split_key)
+    check = _checks.log_values if values == "log1p" else _checks.finite_values
+    check(adata.X, where="adata.X")
+    n_train = int(mask.sum())
+    most = min(adata.n_vars, n_train - 1)
+    if not 1 <= n_comps <= most:
+        raise ValueError(
+            f"n_comps is {n_comps}, but {n_train} training cells of {adata.n_vars} genes allow 1 to {most} components."
+        )
+
+    mean, loadings, variance, total = _fit(adata.X if mask.all() else adata.X[mask], n_comps)
+    if total <= 0:
+        raise ValueError("the training cells are all equal: there is no variance to explain.")
+    fitted = PCA(
+        mean=mean.astype(np.float32),
+        loadings=loadings.astype(np.float32),
+        scale=float(np.sqrt(variance.mean())),
+        variance_ratio=variance / total,
+        var_names=np.asarray(adata.var_names, dtype=object),
+    )
+    varm_key, uns_key = _keys(key_added)
+    adata.obsm[key_added] = fitted.transform(adata.X)
+    adata.varm[varm_key] = fitted.loadings
+    adata.uns[uns_key] = {
+        "mean": fitted.mean,
+        "scale": fitted.scale,
+        "variance_ratio": fitted.variance_ratio,
+        "var_names": fitted.var_names,
+    }
+
+
+def reconstruct(adata: AnnData, *, key: str = "X_pca") -> np.ndarray:
+    """Expression of every gene from the scores, on the scale of the ``X`` that :func:`pca` was given.
+
+    The projection is linear, so genes that are off come out scattered around 0 and partly below it. That is what keeps
+    means exact: the mean of the reconstruction is the reconstruction of the mean.
+
+    Parameters
+    ----------
+    adata
+        Scores in ``obsm[key]``, written by :func:`pca` or predicted in its place.
+    key
+        Where the scores are.
+
+    Returns
+    -------
+    Dense array, ``(n_obs, n_vars)`` float32.
+
+    Raises
+    ------
+    KeyError
+        There are no scores, or no projection that :func:`pca` wrote.
+    ValueError
+        The genes are no longer those of the fit.
+
+    Examples
+    --------
+    >>> import sccalmflow as scf
+    >>> adata = scf.datasets.simulated_cytokines(cells_per_condition=5, n_genes=200)
+    >>> scf.pp.pca(adata, n_comps=200, split_key=None)
+    >>> bool(abs(scf.pp.reconstruct(adata) - adata.X.toarray()).max() < 1e-3)
+    True
+    """
+    fitted = PCA.from_anndata(adata, key)
+    if key not in adata.obsm:
+        raise KeyError(f"adata.obsm has no {key!r}.{_checks.suggest(key, adata.obsm.keys())}")
+    return fitted.inverse(adata.obsm[key])
+
+
+def _keys(key: str) -> tuple[str, str]:
+    # Scanpy's names for the default, and like scanpy one name for all otherwise.
+    return ("PCs", "pca") if key == "X_pca" else (key, key)
+
+
+def _fit(X: Any, n_comps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """Mean, loadings and variance of the components, and the total variance; variances divide by n."""
+    n_genes = X.shape[1]
+    if n_genes <= _EXACT_UP_TO_GENES or n_comps == n_genes:
+        mean, covariance = _moments(X)
+        variance, loadings = linalg.eigh(covariance, subset_by_index=(n_genes - n_comps, n_genes - 1))
+        variance, loadings = variance[::-1].clip(min=0), loadings[:, ::-1]
+        total = float(np.trace(covariance))
+    else:
+        from sklearn.decomposition import PCA as SklearnPCA
+
+        model = SklearnPCA(n_components=n_comps, svd_solver="arpack", random_state=0).fit(X)
+        unbiased = (X.shape[0] - 1) / X.shape[0]
+        mean, loadings, variance = model.mean_, model.components_.T, model.explained_variance_ * unbiased
+        total = float(variance.sum() / model.explained_variance_ratio_.sum())
+    # Signs are arbitrary: the largest entry of each column decides, so that runs and machines agree.
+    largest = np.abs(loadings).argmax(axis=0)
+    return mean, loadings * np.sign(loadings[largest, np.arange(n_comps)]), variance, total
+
+
+def _moments(X: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and covariance of the genes in double precision, a slice of cells at a time."""
+    n_cells, n_genes = X.shape
+    X = X.tocsr() if sparse.issparse(X) else np.asarray(X)
+    mean = np.asarray(X.mean(axis=0, dtype=np.float64)).ravel()
+    covariance = np.zeros((n_genes, n_genes))
+    for start in range(0, n_cells, _ROWS_AT_A_TIME):
+        rows = X[start : start + _ROWS_AT_A_TIME]
+        rows = (rows.toarray() if sparse.issparse(rows) else rows) - mean
+        covariance += rows.T @ rows
+    return mean, covariance / n_cells
