@@ -1,0 +1,200 @@
+"""The report: every method, every condition, every metric, with the baselines and the ceiling."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, cast
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from sccalmflow import _checks
+
+from ._bootstrap import Bootstrap, interval
+from ._keys import Keys, resolve_keys
+from ._methods import BASELINES, CEILING, generator, halves, references, samples, size
+from ._pair import Space, check_controls, predicted_cells, true_cells
+from ._registry import Metric, resolve_metrics
+from ._target import Sample, Target
+
+
+def evaluate(
+    pred: AnnData | Mapping[str, AnnData],
+    truth: AnnData,
+    *,
+    metrics: Sequence[str | Metric] | None = None,
+    condition_keys: Sequence[str] | None = None,
+    perturbation_key: str | None = None,
+    control: str | None = None,
+    split_key: str | None = None,
+    baselines: bool = True,
+    values: Literal["log1p", "any"] = "log1p",
+    n_boot: int = 200,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Compare predicted with true cells, per condition, beside simple baselines and the ceiling.
+
+    A figure means little alone: "control" (control cells as they are) and "additive" (plus the mean effect elsewhere)
+    say what is easy, "ceiling" what is possible. The ceiling is one random half of the true cells against the other,
+    the mean of five such halvings; since a half has fewer cells than the truth, it is a cautious ceiling for
+    correlations. Nothing is fitted on predictions, held-out cells enter no baseline, and nothing is written into the
+    inputs.
+
+    Parameters
+    ----------
+    pred
+        Predicted cells of any tool: ``X`` in gene space (log1p), the condition columns in ``obs``, preferably
+        ``obsm["X_pca"]`` on the truth's scale (projected from ``X`` when missing). Several at once as
+        ``{"name": prediction}``; one alone is called "calmflow". Predicted control cells are left out.
+    truth
+        All labelled cells: training, controls, held-out; with :func:`sccalmflow.pp.pca` run on it. A condition is
+        compared with its held-out cells, or, when it has none, with all its cells.
+    metrics
+        Names in :data:`METRICS`, or :class:`Metric` objects of your own. By default all but plain Pearson.
+    condition_keys
+        Columns of ``obs`` that make a condition, the perturbation's included. Read from ``pred.uns["sccalmflow"]``
+        when None, as are the next three.
+    perturbation_key
+        The one of them with the perturbation.
+    control
+        Its label for control cells.
+    split_key
+        Column of ``truth.obs`` that says "train" for training cells. When the prediction does not name it either, it is
+        "split" if there is such a column; without any, the baselines leave out the predicted conditions only.
+    baselines
+        Whether to add the baselines and the ceiling.
+    values
+        What ``X`` must hold: "log1p" refuses counts and other scales, "any" takes whatever is finite. As in
+        :func:`sccalmflow.pp.pca`.
+    n_boot
+        Resamples of cells for the 95 % intervals, 0 for none; 200 take less time than the values. They use at most
+        2,000 cells a side, so the intervals of larger samples are wider than need be. Control cells and the choice of
+        top genes are not resampled.
+    seed
+        Seed of the resamples and of the halves. A method's figures do not depend on what else is in the call.
+
+    Returns
+    -------
+    A tidy table, one row per condition, method and metric:
+
+    - the condition keys, one column each (a key with the name of a column below gets the prefix ``obs_``), and
+      ``condition``, their labels in one string;
+    - ``novelty``: what the prediction says about the condition, else "unknown";
+    - ``method``: name of the prediction, "control", "additive" or "ceiling";
+    - ``metric``, its ``direction`` ("lower", "higher" or "target") and ``best`` value;
+    - ``value``, ``ci_low``, ``ci_high``: the metric and its bootstrap interval (percentiles of the replicates, moved so
+      that their median is the value; NaN with ``n_boot=0``);
+    - ``n_pred``, ``n_true``: cells compared.
+
+    A baseline that cannot predict a condition, and the ceiling of fewer than four cells, have no rows there; a warning
+    says so.
+
+    Raises
+    ------
+    KeyError
+        A key is not a column of ``obs``.
+    ValueError
+        Keys that are neither given nor stored; different genes; duplicated ``var_names``; values that are not finite or
+        not on the log scale; a condition or control label that truth does not have; fewer than two cells of a
+        condition; missing PCs; an unknown metric; a method name that is taken.
+
+    Examples
+    --------
+    >>> import sccalmflow as scf
+    >>> adata = scf.datasets.simulated_cytokines(cells_per_condition=10, n_genes=100)
+    >>> heldout = scf.pp.hold_out(adata, n=2, min_cells=1)
+    >>> scf.pp.pca(adata, n_comps=10)
+    >>> pred = scf.baselines.additive(adata, heldout, perturbation_key="perturbation", control="control")
+    >>> report = scf.tl.evaluate({"mine": pred}, adata, metrics=["edistance", "pearson_delta"], n_boot=0)
+    >>> report["method"].unique().tolist()
+    ['mine', 'control', 'additive', 'ceiling']
+    """
+    preds = {"calmflow": pred} if isinstance(pred, AnnData) else dict(pred)
+    chosen = resolve_metrics(metrics)
+    spaces = cast(list[Space], sorted({metric.space for metric in chosen}))
+    _check_arguments(preds, values, n_boot)
+    keys = resolve_keys(
+        preds,
+        truth,
+        condition_keys=condition_keys,
+        perturbation_key=perturbation_key,
+        control=control,
+        split_key=split_key,
+    )
+    true = true_cells(truth, keys, spaces, values)
+    predicted = {name: predicted_cells(one, name, true, keys, spaces, values) for name, one in preds.items()}
+    conditions = list(dict.fromkeys(condition for cells in predicted.values() for condition in cells.rows))
+    if any(metric.needs_control or metric.n_top_genes is not None for metric in chosen):
+        check_controls(conditions, true, keys)
+    known = references(truth, conditions, keys) if baselines else None
+    report = _Report(chosen, n_boot, seed)
+
+    from tqdm.auto import tqdm
+
+    for condition in tqdm(conditions, desc="Evaluating", unit="condition", delay=2):
+        target = Target(true, keys, condition, spaces)
+        novelty = next(cells.novelty(condition) for cells in predicted.values() if condition in cells.rows)
+        for name, sample in samples(target, predicted, known):
+            report.compare(target, name, novelty, [(sample, target.cells)])
+        if baselines:
+            report.compare(target, CEILING, novelty, halves(target, seed))
+    return report.table(keys)
+
+
+class _Report:
+    """Collects rows; one call a method and condition."""
+
+    def __init__(self, metrics: Sequence[Metric], n_boot: int, seed: int) -> None:
+        self._metrics, self._n_boot, self._seed = metrics, n_boot, seed
+        self._rows: list[dict[str, Any]] = []
+
+    def compare(self, target: Target, method: str, novelty: str, pairs: list[tuple[Sample, Sample]]) -> None:
+        """Add the rows of one method; several pairs of samples are averaged."""
+        if not pairs:
+            return
+        rng = generator(self._seed, *target.condition, method)
+        n_boot = -(-self._n_boot // len(pairs))
+        boots = [Bootstrap(target, x, y, n_boot=n_boot, rng=rng) for x, y in pairs] if n_boot else []
+        n_pred, n_true = (size(sample) for sample in pairs[0])
+        for metric in self._metrics:
+            value = float(np.mean([target.evaluate(metric, x[metric.space], y[metric.space]) for x, y in pairs]))
+            low = high = float("nan")
+            if boots:
+                low, high = interval(value, np.concatenate([boot.deviations(metric) for boot in boots]), metric)
+            self._rows.append(
+                {
+                    "labels": target.condition,
+                    "condition": ", ".join(target.condition),
+                    "novelty": novelty,
+                    "method": method,
+                    "metric": metric.name,
+                    "value": value,
+                    "ci_low": low,
+                    "ci_high": high,
+                    "n_pred": n_pred,
+                    "n_true": n_true,
+                    "direction": metric.direction,
+                    "best": float(metric.best),
+                }
+            )
+
+    def table(self, keys: Keys) -> pd.DataFrame:
+        """All rows, the condition keys first."""
+        table = pd.DataFrame(self._rows)
+        labels = table.pop("labels")
+        for i, key in enumerate(keys.condition):
+            column = f"obs_{key}" if key in table.columns else key
+            table.insert(i, column, [label[i] for label in labels])
+        return table
+
+
+def _check_arguments(preds: Mapping[str, AnnData], values: str, n_boot: int) -> None:
+    _checks.one_of(values, ("log1p", "any"), "values")
+    if n_boot < 0:
+        raise ValueError(f"n_boot is {n_boot}; give 0 for no intervals, or a positive number.")
+    if not preds:
+        raise ValueError("pred is empty; give at least one prediction.")
+    for name in preds:
+        if name in (*BASELINES, CEILING):
+            raise ValueError(f"pred has the name {name!r}, which the report uses itself; choose another.")
