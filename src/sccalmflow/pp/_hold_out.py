@@ -86,7 +86,7 @@ def hold_out(
     n_cells: dict[Combination, int] = Counter(labels.itertuples(index=False, name=None))
     which = keys.index(perturbation_key)
     if conditions is None:
-        held = _draw(n_cells, which, control, n=n, min_cells=min_cells, seed=seed)
+        held = draw_combinations(n_cells, which, control, n=n, min_cells=min_cells, seed=seed)
     else:
         held = _given(conditions, labels, n_cells, which, control)
 
@@ -97,13 +97,14 @@ def hold_out(
 
 def _check_keys(adata: AnnData, keys: list[str], perturbation_key: str, control: str) -> None:
     _checks.not_empty(adata)
-    present = [key for key in keys if key in adata.obs]
-    if present and len(present) < len(keys):
-        missing = next(key for key in keys if key not in adata.obs)
-        raise KeyError(
-            f"adata.obs has no column {missing!r}.{_checks.suggest(missing, map(str, adata.obs.columns))} "
-            f"Name the columns that make up a condition, for instance keys={tuple(present)!r}."
-        )
+    columns = [str(column) for column in adata.obs.columns]
+    for key in keys:
+        if key not in columns:
+            present = tuple(key for key in keys if key in columns)
+            raise KeyError(
+                f"adata.obs has no column {key!r}.{_checks.suggest(key, columns)} Name the columns that make up a "
+                f"condition with keys={present or '(...)'}. Available columns: {', '.join(columns) or 'none'}."
+            )
     _checks.one_of(perturbation_key, keys, "perturbation_key (which must be one of keys)")
     _checks.obs_labels(adata, keys)
     _checks.one_of(control, sorted(adata.obs[perturbation_key].astype(str).unique()), "control")
@@ -113,7 +114,7 @@ def _context(combination: Combination, which: int) -> Combination:
     return combination[:which] + combination[which + 1 :]
 
 
-def _draw(
+def draw_combinations(
     n_cells: dict[Combination, int], which: int, control: str, *, n: int, min_cells: int, seed: int
 ) -> list[Combination]:
     if n < 1:
