@@ -103,6 +103,11 @@ class CausalLM(nn.Module):
         """Longest sequence of blocks that the backbone can place."""
         return self.backbone.config.max_position_embeddings
 
+    @property
+    def n_embeddings(self) -> int:
+        """Tokens that the backbone knows."""
+        return self.backbone.get_input_embeddings().num_embeddings
+
     def embed(self, ids: Tensor) -> Tensor:
         """Embeddings of prompt tokens, (P, L) to (P, L, width)."""
         return self.backbone.get_input_embeddings()(ids)

@@ -88,6 +88,10 @@ class Prompts(NamedTuple):
     mask: Tensor
     context: Tensor | None = None
 
+    def to(self, device: torch.device) -> Prompts:
+        """The same on another device."""
+        return Prompts(*(None if part is None else part.to(device) for part in self))
+
 
 class Prefix(NamedTuple):
     """What comes before the first time, already read by the language model: its cache, blocks and the next block."""
@@ -122,6 +126,11 @@ class VolterraFlow(nn.Module):
             self.decoder = GaussianDecoder(config.dim, width, config.n_hidden, config.nll_weight)
         else:
             self.decoder = VariationalDecoder(config.dim, width, config.n_hidden, config.n_latent, config.kl_weight)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self.encoder.time.weight.device
 
     @property
     def n_draws(self) -> int:

@@ -1,0 +1,3 @@
+from ._model import CaLMFlowModel
+
+__all__ = ["CaLMFlowModel"]

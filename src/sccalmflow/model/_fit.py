@@ -1,0 +1,211 @@
+"""Choose how long to train on validation conditions, then train on all of them for that long."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections import Counter
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from lightning.pytorch.callbacks import EarlyStopping
+from scvi.train import Trainer
+
+from sccalmflow.flow import VolterraFlow
+from sccalmflow.pp._hold_out import draw_combinations
+
+from ._data import BatchSampler, PromptBook, TrainingData
+from ._presets import Settings
+from ._schema import Labels, Schema
+from ._training import MONITOR, FlowData, FlowTrainingPlan, KeepBest, NonFiniteLossError, SaveLast, Validation
+
+logger = logging.getLogger(__name__)
+
+# A validation condition with fewer cells says little.
+_MIN_VALIDATION_CELLS = 20
+History = dict[str, pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """The arguments of :meth:`CaLMFlowModel.train`, where they are documented."""
+
+    max_epochs: int
+    steps_per_epoch: int
+    batch_size: int
+    lr: float
+    weight_decay: float
+    validation_size: float
+    patience: int | None
+    refit: bool
+    gradient_clip: float
+    seed: int
+    accelerator: str
+    devices: Any
+    precision: Any
+    strategy: str
+    checkpoint_dir: str | None
+    resume: bool
+    show_progress: bool
+
+    def __post_init__(self) -> None:
+        for name in ("max_epochs", "steps_per_epoch", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
+        for name in ("lr", "gradient_clip"):
+            if not (getattr(self, name) > 0 and math.isfinite(getattr(self, name))):
+                raise ValueError(f"{name}={getattr(self, name)} must be a positive number.")
+        if self.patience is not None and self.patience < 1:
+            raise ValueError(f"patience={self.patience} must be at least 1, or None to train for max_epochs.")
+        if not 0 <= self.validation_size < 1:
+            raise ValueError(f"validation_size={self.validation_size} must be at least 0 and below 1.")
+        if self.weight_decay < 0:
+            raise ValueError(f"weight_decay={self.weight_decay} must not be negative.")
+        if self.resume and self.checkpoint_dir is None:
+            raise ValueError("resume=True needs checkpoint_dir, the folder that the earlier run wrote to.")
+
+
+def choose_validation(data: TrainingData, schema: Schema, share: float, seed: int) -> list[Labels]:
+    """Conditions of the training split to validate on, each label of which still occurs in the rest.
+
+    Returns as many as ``share`` asks for, at least one, or as many as there can be, which may be none.
+    """
+    n_cells: Counter[Labels] = Counter()
+    for condition, rows in zip(data.conditions, data.members, strict=True):
+        n_cells[condition.labels] += len(rows)
+    perturbed = [labels for labels in n_cells if not schema.is_control(labels)]
+    for n in range(max(1, round(share * len(perturbed))), 0, -1):
+        try:
+            return draw_combinations(
+                n_cells,
+                schema.keys.index(schema.perturbation_key),
+                schema.control,
+                n=n,
+                min_cells=_MIN_VALIDATION_CELLS,
+                seed=seed,
+            )
+        except ValueError:
+            continue
+    return []
+
+
+class Fitter:
+    """Trains a network on conditions; made once for each call of :meth:`CaLMFlowModel.train`."""
+
+    def __init__(
+        self,
+        flow: VolterraFlow,
+        data: TrainingData,
+        schema: Schema,
+        settings: Settings,
+        book: PromptBook,
+        options: TrainingOptions,
+    ) -> None:
+        self.flow, self.data, self.schema = flow, data, schema
+        self.settings, self.book, self.options = settings, book, options
+        self.history: History = {}
+        self.has_weights = False
+
+    def run(self) -> None:
+        """Train, and leave the best weights in the network.
+
+        Raises
+        ------
+        NonFiniteLossError
+            The loss was not finite; the network holds its best weights until then.
+        """
+        options = self.options
+        held = choose_validation(self.data, self.schema, options.validation_size, options.seed)
+        if not options.validation_size:
+            held = []
+        elif not held:
+            logger.info("No training condition can be held out for validation: training for all %d epochs.", options.max_epochs)
+        if not held:
+            self._fit(self.data, None, options.max_epochs, "refit")
+            return
+        logger.info("Validating on %s.", "; ".join(map(self.schema.describe, held)))
+        start = deepcopy(self.flow.state_dict())
+        n_epochs = self._search(held)
+        if options.refit:
+            logger.info("Best after %d epochs; training on all conditions for as long.", n_epochs)
+            self.flow.load_state_dict(start)
+            self._fit(self.data, None, n_epochs, "refit")
+
+    def _search(self, held: Sequence[Labels]) -> int:
+        """Train without the validation conditions; the number of epochs that was best."""
+        done = Path(self.options.checkpoint_dir or "", "search", "best.json")
+        if self.options.resume and self.options.refit and done.exists():
+            return int(json.loads(done.read_text())["n_epochs"])
+        is_held = [condition.labels in held for condition in self.data.conditions]
+        rest = self.data.subset([not value for value in is_held])
+        n_epochs = self._fit(rest, self.data.subset(is_held), self.options.max_epochs, "search")
+        if self.options.checkpoint_dir is not None:
+            done.write_text(json.dumps({"n_epochs": n_epochs}))
+        return n_epochs
+
+    def _fit(self, data: TrainingData, held: TrainingData | None, max_epochs: int, name: str) -> int:
+        options, schema, settings = self.options, self.schema, self.settings
+        sampler = BatchSampler(data, self.flow, schema, settings, self.book)
+        validation = None
+        if held is not None:
+            on_held = BatchSampler(held, self.flow, schema, settings, self.book)
+            validation = Validation(on_held, held, schema, self.book, settings.source, options.seed)
+        plan = FlowTrainingPlan(
+            self.flow,
+            data.conditions,
+            schema,
+            validation,
+            lr=options.lr,
+            weight_decay=options.weight_decay,
+            max_steps=options.max_epochs * options.steps_per_epoch,
+            seed=options.seed,
+        )
+        keep = KeepBest()
+        trainer = self._trainer(keep, validation is not None, max_epochs, name)
+        batches = FlowData(
+            sampler, validation, batch_size=options.batch_size, n_batches=options.steps_per_epoch, seed=options.seed
+        )
+        checkpoint = Path(options.checkpoint_dir or "", name, "last.ckpt")
+        try:
+            trainer.fit(plan, batches, ckpt_path=str(checkpoint) if options.resume and checkpoint.exists() else None)
+        except NonFiniteLossError:
+            if keep.weights is not None:
+                self.flow.load_state_dict(keep.weights)
+            self.has_weights |= keep.weights is not None
+            raise
+        finally:
+            self.history |= {key: frame.copy() for key, frame in trainer.logger.experiment.data.items()}
+        assert keep.weights is not None  # at least one epoch has ended
+        self.flow.load_state_dict(keep.weights)
+        self.flow.to(trainer.strategy.root_device).eval()
+        self.has_weights = True
+        return keep.n_epochs
+
+    def _trainer(self, keep: KeepBest, validates: bool, max_epochs: int, name: str) -> Trainer:
+        options = self.options
+        callbacks: list[Any] = [keep]
+        if validates and options.patience is not None:
+            callbacks.append(EarlyStopping(MONITOR, patience=options.patience))
+        if options.checkpoint_dir is not None:
+            callbacks.append(SaveLast(Path(options.checkpoint_dir, name, "last.ckpt")))
+        return Trainer(
+            max_epochs=max_epochs,
+            accelerator=options.accelerator,
+            devices=options.devices,
+            precision=options.precision,
+            strategy=options.strategy,
+            gradient_clip_val=options.gradient_clip,
+            check_val_every_n_epoch=1,
+            callbacks=callbacks,
+            # Off: scvi-tools' own checkpoints pickle the model with its AnnData.
+            enable_checkpointing=False,
+            enable_progress_bar=options.show_progress,
+            limit_val_batches=1.0 if validates else 0,
+            benchmark=False,
+        )

@@ -1,0 +1,88 @@
+"""Settings by name: the default, which is what measured best, and the paper's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
+
+from sccalmflow import _checks
+from sccalmflow.flow import AttentionName, BackboneName, DecoderName, PathName
+
+SourceName = Literal["noise", "control"]
+PresetName = Literal["default", "paper"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that shapes a model; the fields are documented as parameters of :class:`CaLMFlowModel`."""
+
+    path: PathName = "resampled"
+    source: SourceName = "control"
+    decoder: DecoderName = "gaussian"
+    n_steps: int = 4
+    n_space_tokens: int = 1
+    n_trajectories: int = 1
+    n_context_cells: int = 0
+    ot_pairing: bool = False
+    backbone: BackboneName = "gpt_neox"
+    width: int = 192
+    n_layers: int = 3
+    n_heads: int = 6
+    dropout: float = 0.0
+    n_hidden: int = 384
+    n_latent: int = 16
+    kl_weight: float = 0.3
+    nll_weight: float = 0.2
+    omit_probability: float = 0.5
+    max_prompt_tokens: int = 128
+    attention: AttentionName = "sdpa"
+
+    def __post_init__(self) -> None:
+        if self.ot_pairing and self.path != "straight":
+            raise ValueError(
+                'ot_pairing=True needs path="straight": on the resampled path a trajectory has no single source cell.'
+            )
+        for name in ("omit_probability", "dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 0 and below 1.")
+        for name in ("width", "n_layers", "n_heads", "max_prompt_tokens"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
+
+
+PRESETS: dict[PresetName, Settings] = {
+    "default": Settings(),
+    "paper": Settings(
+        path="straight",
+        source="noise",
+        decoder="variational",
+        n_steps=16,
+        width=768,
+        n_layers=12,
+        n_heads=12,
+        n_hidden=768,
+        n_latent=128,
+        omit_probability=0.0,
+    ),
+}
+# From noise, fewer time points lose much, where from control cells four are enough.
+_STEPS_FROM_NOISE = 16
+
+
+def resolve_settings(preset: str, overrides: dict[str, Any]) -> Settings:
+    """The preset's settings, with those that were given (not None) in their place."""
+    _checks.one_of(preset, PRESETS, "preset")
+    known = {field.name: field.type for field in fields(Settings)}
+    for name, options in {
+        "path": ("straight", "resampled"),
+        "source": ("noise", "control"),
+        "decoder": ("variational", "gaussian"),
+        "backbone": ("gpt_neox", "gpt2"),
+        "attention": ("sdpa", "flash_attention_2"),
+    }.items():
+        if overrides.get(name) is not None:
+            _checks.one_of(overrides[name], options, name)
+    given = {name: value for name, value in overrides.items() if name in known and value is not None}
+    if given.get("source") == "noise":
+        given.setdefault("n_steps", _STEPS_FROM_NOISE)
+    return replace(PRESETS[preset], **given)  # type: ignore[index]

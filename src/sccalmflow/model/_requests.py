@@ -1,0 +1,185 @@
+"""What a user asks to predict, turned into sentences, control cells and novelty."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from anndata import AnnData
+
+from sccalmflow import _checks
+from sccalmflow.pp import PCA
+
+from ._folder import ModelState
+from ._sampling import Request
+from ._schema import Labels, Schema, novelty
+
+
+class Asked(NamedTuple):
+    """One condition to predict: labels where they are known, the sentence, and what of it is new."""
+
+    labels: Labels | None
+    sentence: str
+    novelty: str
+
+
+def read_conditions(conditions: pd.DataFrame | Sequence[str] | AnnData, state: ModelState) -> list[Asked]:
+    """The distinct conditions that were asked for, in their order.
+
+    Raises
+    ------
+    KeyError
+        A condition key is not a column.
+    ValueError
+        There is no condition, or a label or sentence is missing, blank or not a string.
+    TypeError
+        Neither a DataFrame, nor sentences, nor an AnnData.
+    """
+    schema = state.schema
+    frame = conditions.obs if isinstance(conditions, AnnData) else conditions
+    if isinstance(frame, str):
+        frame = [frame]
+    if isinstance(frame, pd.DataFrame):
+        asked = _from_frame(frame, state)
+    elif isinstance(frame, Sequence | np.ndarray | pd.Series) and all(isinstance(item, str) for item in frame):
+        known = _known_sentences(state)
+        asked = [_from_sentence(sentence, known, state) for sentence in dict.fromkeys(frame)]
+    else:
+        raise TypeError(
+            f"conditions is a {type(conditions).__name__}: give a DataFrame with the columns {list(schema.keys)}, a "
+            "list of sentences, or an AnnData."
+        )
+    if not asked:
+        raise ValueError("conditions is empty: there is nothing to predict.")
+    return asked
+
+
+def _from_frame(frame: pd.DataFrame, state: ModelState) -> list[Asked]:
+    schema = state.schema
+    has_prompt = "prompt" in frame
+    if has_prompt and not set(schema.keys) & set(frame.columns):
+        return read_conditions(frame["prompt"].tolist(), state)
+    columns = [*schema.keys, "prompt"] if has_prompt else list(schema.keys)
+    for key in columns:
+        if key not in frame:
+            found = [str(column) for column in frame.columns]
+            raise KeyError(f"conditions has no column {key!r}.{_checks.suggest(key, found)} It has {found}.")
+    _checks.obs_labels(AnnData(obs=frame[columns].reset_index(drop=True).rename(index=str)), columns)
+    rows = list(dict.fromkeys(frame[columns].astype(str).itertuples(index=False, name=None)))
+    asked = []
+    for row in rows:
+        labels = row[: len(schema.keys)]
+        sentence = row[-1] if has_prompt else schema.sentence(labels)
+        asked.append(Asked(labels, sentence, novelty(schema, labels, state.seen)))
+    return asked
+
+
+def _known_sentences(state: ModelState) -> dict[str, Labels]:
+    """Sentences that the template makes of labels seen in training, together or not, with their labels."""
+    options = [sorted({labels[position] for labels in state.seen}) for position in range(len(state.schema.keys))]
+    return {state.schema.sentence(labels): labels for labels in product(*options)}
+
+
+def _from_sentence(sentence: str, known: dict[str, Labels], state: ModelState) -> Asked:
+    if not sentence.strip():
+        raise ValueError("A prompt is empty: write a sentence that names the condition.")
+    labels = known.get(sentence)
+    if labels is not None:
+        return Asked(labels, sentence, novelty(state.schema, labels, state.seen))
+    return Asked(None, sentence, "seen" if sentence in state.seen_sentences else "free text")
+
+
+def control_scores(control: AnnData, schema: Schema, pca: PCA) -> dict[Labels, torch.Tensor]:
+    """Scores (n, D) of a user's control cells by context.
+
+    Raises
+    ------
+    KeyError
+        A context key is not in ``obs``.
+    ValueError
+        The genes differ from the model's, values are not finite or raw counts, or there is no control cell.
+    """
+    _checks.not_empty(control)
+    _checks.in_memory(control)
+    _checks.obs_labels(control, schema.context_keys)
+    if schema.perturbation_key in control.obs:
+        is_control = (control.obs[schema.perturbation_key].astype(str) == schema.control).to_numpy()
+        if not is_control.any():
+            raise ValueError(
+                f"control has no cell with obs[{schema.perturbation_key!r}] == {schema.control!r}; it has "
+                f"{sorted(control.obs[schema.perturbation_key].astype(str).unique())[:5]}."
+            )
+        control = control[is_control]
+    scores = torch.as_tensor(pca.transform(_model_genes(control, pca).X))
+    contexts = control.obs[list(schema.context_keys)].astype(str).itertuples(index=False, name=None)
+    rows: dict[Labels, list[int]] = {}
+    for row, context in enumerate(contexts):
+        rows.setdefault(context, []).append(row)
+    return {context: scores[members] for context, members in rows.items()}
+
+
+def _model_genes(control: AnnData, pca: PCA) -> AnnData:
+    """The model's genes in the model's order."""
+    _checks.unique_names(control)
+    missing = [gene for gene in pca.var_names if gene not in control.var_names]
+    if missing:
+        raise ValueError(
+            f"control lacks {len(missing)} of the model's {len(pca.var_names)} genes, such as {missing[:5]}. "
+            "Predictions need the genes that the model was trained on, under the same names."
+        )
+    control = control[:, list(pca.var_names)]
+    _checks.finite_values(control.X, where="control.X")
+    if control.X.min() >= 0:
+        _checks.log_values(control.X, where="control.X")
+    return control
+
+
+def make_requests(asked: Sequence[Asked], state: ModelState, control: AnnData | None) -> list[Request]:
+    """Requests with control cells from the user's AnnData where given, else from the model's pool.
+
+    Raises
+    ------
+    ValueError
+        The model starts from control cells, and there are none for a condition's context.
+    """
+    schema, settings = state.schema, state.settings
+    given = {} if control is None else control_scores(control, schema, state.pca)
+    if settings.source == "noise" and not settings.n_context_cells:
+        return [Request(a.sentence, f"{a.labels}{a.sentence}", None) for a in asked]
+    pool = {**state.controls, **given}
+    requests = []
+    for labels, sentence, _ in asked:
+        if labels is not None:
+            scores = pool.get(schema.context(labels))
+        else:
+            # A free sentence names no context that could be looked up: the cells given are the context.
+            scores = torch.cat(list(given.values())) if given else None
+        if scores is None:
+            raise ValueError(_no_controls(labels, sentence, schema, pool))
+        requests.append(Request(sentence, f"{labels}{sentence}", scores))
+    return requests
+
+
+def _no_controls(labels: Labels | None, sentence: str, schema: Schema, pool: dict[Labels, torch.Tensor]) -> str:
+    if labels is None:
+        return (
+            f"The sentence {sentence!r} is not one that the template makes of known labels, so the model cannot tell "
+            "which control cells it starts from. Pass control=adata with control cells of that context, or give a "
+            f"DataFrame with the columns {list(schema.keys)} and 'prompt'."
+        )
+    context = schema.describe(schema.context(labels))
+    if not pool:
+        return (
+            "This model was saved without control cells, and starts its predictions from them. Pass control=adata "
+            f"with control cells ({schema.control!r}) of {context}."
+        )
+    known = [schema.describe(other) for other in pool]
+    return (
+        f"There are no control cells of {context}, which the prediction starts from.{_checks.suggest(context, known)} "
+        f"Known contexts: {'; '.join(known[:8])}. For a new one pass control=adata with its control cells "
+        f"({schema.control!r})."
+    )

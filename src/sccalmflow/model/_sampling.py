@@ -1,0 +1,106 @@
+"""Predicted scores for conditions: seeded draws, batches of rollouts, progress."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from sccalmflow.flow import VolterraFlow, rollout
+
+from ._data import PromptBook, seeded_generator
+from ._presets import SourceName
+
+# Draws are made for this many sequences at a time, so that a cell does not depend on how many are predicted.
+_BLOCK = 64
+
+
+class Request(NamedTuple):
+    """A condition to predict: its sentence, a name that seeds its draws, and control scores (n, D) of its context."""
+
+    sentence: str
+    name: str
+    controls: Tensor | None
+
+
+@torch.no_grad()
+def sample_scores(
+    flow: VolterraFlow,
+    book: PromptBook,
+    requests: Sequence[Request],
+    *,
+    source: SourceName,
+    n_cells: int,
+    temperature: float,
+    seed: int,
+    batch_size: int,
+    whole_trajectory: bool = False,
+    show_progress: bool = False,
+) -> Tensor:
+    """Roll out cells of several conditions together, each distinct prompt read once.
+
+    Returns
+    -------
+    Scores (n_requests, n_cells, D), or (n_requests, n_cells, T + 1, D) with ``whole_trajectory``, on the CPU.
+    """
+    config, device = flow.config, flow.device
+    n_sequences = -(-n_cells // config.n_trajectories)
+    context = _context_cells(flow, requests, seed)
+    prompts = book.prompts([request.sentence for request in requests], context)
+    prefix = flow.read_prompts(prompts.to(device))
+
+    blocks = [(r, b) for r in range(len(requests)) for b in range(-(-n_sequences // _BLOCK))]
+    per_batch = max(1, batch_size // (_BLOCK * config.n_trajectories))
+    shape = (config.n_steps + 1, config.dim) if whole_trajectory else (config.dim,)
+    cells = torch.empty(len(requests), n_sequences * config.n_trajectories, *shape)
+    progress = tqdm(total=len(requests) * n_cells, desc="Predicting", unit=" cells", disable=not show_progress)
+    for start in range(0, len(blocks), per_batch):
+        batch = blocks[start : start + per_batch]
+        sizes = [min(_BLOCK, n_sequences - b * _BLOCK) for _, b in batch]
+        draws = [_draws(flow, requests[r], source, seed, b) for r, b in batch]
+        path = rollout(
+            flow,
+            torch.cat([drawn[:size] for (drawn, _), size in zip(draws, sizes, strict=True)]).to(device),
+            torch.cat([noise[:size] for (_, noise), size in zip(draws, sizes, strict=True)]).to(device),
+            prefix=prefix,
+            index=torch.tensor([r for (r, _), size in zip(batch, sizes, strict=True) for _ in range(size)]).to(device),
+            temperature=temperature,
+        )
+        result = (path if whole_trajectory else path[:, :, -1]).cpu()
+        for (r, b), part in zip(batch, result.split(sizes), strict=True):
+            first = b * _BLOCK * config.n_trajectories
+            cells[r, first : first + len(part) * config.n_trajectories] = part.flatten(0, 1)
+        progress.update(min(sum(sizes) * config.n_trajectories, progress.total - progress.n))
+    progress.close()
+    return cells[:, :n_cells]
+
+
+def _draws(flow: VolterraFlow, request: Request, source: SourceName, seed: int, block: int) -> tuple[Tensor, Tensor]:
+    """Source draws and decoder noise of one block of sequences of a condition."""
+    config = flow.config
+    generator = seeded_generator(seed, zlib.crc32(request.name.encode()), block + 1)
+    shape = (_BLOCK, config.n_trajectories, flow.n_draws, config.dim)
+    if source == "noise":
+        drawn = torch.randn(shape, generator=generator)
+    else:
+        assert request.controls is not None  # the model refuses such a request
+        drawn = request.controls[torch.randint(len(request.controls), shape[:3], generator=generator)]
+    noise = torch.randn(*shape[:2], config.n_steps, flow.decoder.noise_dim, generator=generator)
+    return drawn, noise
+
+
+def _context_cells(flow: VolterraFlow, requests: Sequence[Request], seed: int) -> Tensor | None:
+    """The control cells that describe each condition's context, (n_requests, C, D)."""
+    n = flow.config.n_context_cells
+    if n == 0:
+        return None
+    chosen = []
+    for request in requests:
+        generator = seeded_generator(seed, zlib.crc32(request.name.encode()), 0)
+        assert request.controls is not None  # the model refuses such a request
+        chosen.append(request.controls[torch.randint(len(request.controls), (n,), generator=generator)])
+    return torch.stack(chosen)

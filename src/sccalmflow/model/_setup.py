@@ -1,0 +1,107 @@
+"""From a set-up AnnData to training data: which cells, in which groups, and whether they will do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from anndata import AnnData
+
+from sccalmflow import _checks
+from sccalmflow.pp import PCA
+from sccalmflow.pp._split import training_cells
+from sccalmflow.prompts import check_placeholders
+
+from ._data import Condition, TrainingData
+from ._presets import Settings
+from ._schema import Labels, Schema
+
+
+def check_anndata(adata: AnnData, schema: Schema) -> None:
+    """Raise for anything in an AnnData that training would stumble over, before any work."""
+    _checks.not_empty(adata)
+    if adata.is_view:
+        raise ValueError("adata is a view of another AnnData. Make it one of its own with adata = adata.copy().")
+    _checks.in_memory(adata)
+    _checks.unique_names(adata)
+    _checks.obs_labels(adata, schema.keys)
+    _checks.one_of(schema.control, sorted(adata.obs[schema.perturbation_key].astype(str).unique()), "control")
+    if schema.prompt_key is not None:
+        _checks.obs_labels(adata, [schema.prompt_key])
+    else:
+        check_placeholders(schema.template, list(schema.roles))
+    training_cells(adata, schema.split_key)
+    if schema.obsm_key not in adata.obsm:
+        raise KeyError(
+            f"adata.obsm has no {schema.obsm_key!r}.{_checks.suggest(schema.obsm_key, adata.obsm.keys())} "
+            "Run sccalmflow.pp.pca(adata) first."
+        )
+    pca = PCA.from_anndata(adata, schema.obsm_key)
+    scores = np.asarray(adata.obsm[schema.obsm_key])
+    _checks.finite_values(scores, where=f"adata.obsm[{schema.obsm_key!r}]")
+    if scores.shape[1] != pca.n_comps:
+        raise ValueError(
+            f"adata.obsm[{schema.obsm_key!r}] has {scores.shape[1]} components and its projection {pca.n_comps}. "
+            "Run sccalmflow.pp.pca(adata) again."
+        )
+
+
+def training_data(adata: AnnData, schema: Schema) -> TrainingData:
+    """The cells of the training split by condition, in the order of their labels.
+
+    Raises
+    ------
+    ValueError
+        A condition has a single training cell.
+    """
+    mask = training_cells(adata, schema.split_key)
+    obs = adata.obs.loc[mask]
+    labels = schema.rows(obs)
+    sentences: Sequence[str | None] = [None] * len(labels)
+    if schema.prompt_key is not None:
+        sentences = obs[schema.prompt_key].astype(str).tolist()
+    # Sorted, so that neither the order of categories nor that of the cells decides how conditions are numbered.
+    groups = pd.Series(range(len(labels))).groupby(
+        [pd.Series(labels), pd.Series(sentences, dtype=object).fillna("")], sort=True
+    )
+    conditions, members = [], []
+    for (condition, sentence), rows in groups.groups.items():
+        conditions.append(Condition(condition, sentence or None))
+        members.append(torch.as_tensor(np.asarray(rows)))
+    _check_sizes(conditions, members, schema)
+    controls: dict[Labels, list[torch.Tensor]] = {}
+    for group, rows in zip(conditions, members, strict=True):
+        if schema.is_control(group.labels):
+            controls.setdefault(schema.context(group.labels), []).append(rows)
+    scores = torch.as_tensor(np.ascontiguousarray(adata.obsm[schema.obsm_key][mask], dtype=np.float32))
+    return TrainingData(scores, conditions, members, {context: torch.cat(rows) for context, rows in controls.items()})
+
+
+def check_controls(data: TrainingData, schema: Schema, settings: Settings) -> None:
+    """Raise where a training condition has no control cells of its context and the model starts from such cells."""
+    if settings.source == "noise" and not settings.n_context_cells:
+        return
+    lacking = sorted({schema.context(c.labels) for c in data.conditions} - set(data.controls))
+    if lacking:
+        names = "; ".join(map(schema.describe, lacking[:5]))
+        raise ValueError(
+            f"{len(lacking)} contexts have no control cells ({schema.control!r}) in training: {names}. The model starts "
+            "from control cells of the same context. Drop the cells of these contexts, merge labels, or build the "
+            'model with source="noise" (and n_context_cells=0).'
+        )
+
+
+def _check_sizes(conditions: list[Condition], members: list[torch.Tensor], schema: Schema) -> None:
+    cells: dict[Labels, int] = {}
+    for condition, rows in zip(conditions, members, strict=True):
+        cells[condition.labels] = cells.get(condition.labels, 0) + len(rows)
+    single = [schema.describe(labels) for labels, n in cells.items() if n == 1]
+    if single:
+        keys = list(schema.keys)
+        raise ValueError(
+            f"{len(single)} of {len(cells)} training conditions have a single cell, which shows no distribution: "
+            f"{'; '.join(single[:5])}. Merge labels, or drop small conditions with "
+            f"adata = adata[adata.obs.groupby({keys}, observed=True)[{keys[0]!r}].transform('size') >= 10].copy()."
+        )

@@ -1,0 +1,228 @@
+"""Training: the plan (optimiser, schedule, averaged weights), the data module and the callbacks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
+
+from sccalmflow.flow import VolterraFlow
+from sccalmflow.tl import edistance
+
+from ._data import Batch, BatchSampler, Condition, PromptBook, TrainingBatches, TrainingData, seeded_generator
+from ._presets import SourceName
+from ._sampling import Request, sample_scores
+from ._schema import Schema
+
+MONITOR = "validation_edistance"
+_WARMUP_STEPS = 50
+_FINAL_LEARNING_RATE = 0.05
+_EMA_DECAY = 0.99
+# Cells of each validation condition: E-distance is quadratic in them, and settles long before.
+_VALIDATION_CELLS = 300
+
+
+class NonFiniteLossError(FloatingPointError):
+    """The training loss became infinite or not a number."""
+
+
+class Validation:
+    """Held-out conditions of the training split: their teacher-forced loss, and their predicted cells' E-distance."""
+
+    def __init__(
+        self,
+        sampler: BatchSampler,
+        data: TrainingData,
+        schema: Schema,
+        book: PromptBook,
+        source: SourceName,
+        seed: int,
+    ) -> None:
+        generator = seeded_generator(seed, 1)
+        self.book, self.source, self.seed = book, source, seed
+        n_each = max(1, 2 * _VALIDATION_CELLS // len(data.conditions))
+        self.batch = sampler.draw_conditions(torch.arange(len(data.conditions)).repeat_interleave(n_each), generator)
+        self.requests, self.truth = [], []
+        for condition, rows in zip(data.conditions, data.members, strict=True):
+            controls = data.controls.get(schema.context(condition.labels))
+            name = schema.describe(condition.labels)
+            self.requests.append(
+                Request(
+                    condition.sentence or schema.sentence(condition.labels),
+                    name,
+                    None if controls is None else data.scores[controls],
+                )
+            )
+            chosen = rows[torch.randperm(len(rows), generator=generator)[:_VALIDATION_CELLS]]
+            self.truth.append(data.scores[chosen].numpy())
+
+    def edistance(self, flow: VolterraFlow) -> float:
+        """Mean E-distance of predicted to true cells over the conditions, in scaled scores."""
+        cells = sample_scores(
+            flow,
+            self.book,
+            self.requests,
+            source=self.source,
+            n_cells=_VALIDATION_CELLS,
+            temperature=1.0,
+            seed=self.seed,
+            batch_size=1024,
+        ).numpy()
+        return float(np.mean([edistance(x, y) for x, y in zip(cells, self.truth, strict=True)]))
+
+
+class FlowData(pl.LightningDataModule):
+    """Batches for training, and the one validation batch."""
+
+    def __init__(
+        self, sampler: BatchSampler, validation: Validation | None, *, batch_size: int, n_batches: int, seed: int
+    ) -> None:
+        super().__init__()
+        self.sampler, self.validation = sampler, validation
+        self.batch_size, self.n_batches, self.seed = batch_size, n_batches, seed
+
+    def train_dataloader(self) -> DataLoader:
+        """Batches of one epoch, drawn in this process: there is nothing to read from disk."""
+        rank = self.trainer.global_rank if self.trainer is not None else 0
+        self.batches = TrainingBatches(self.sampler, self.batch_size, self.n_batches, self.seed, rank)
+        return DataLoader(self.batches, batch_size=None)
+
+    def val_dataloader(self) -> Any:
+        """The validation batch, or nothing."""
+        return [] if self.validation is None else DataLoader([self.validation.batch], batch_size=None)
+
+
+class FlowTrainingPlan(pl.LightningModule):
+    """AdamW with linear warm-up and a cosine schedule; an exponential moving average of the weights is kept.
+
+    Parameters
+    ----------
+    flow
+        The network to train.
+    conditions
+        The conditions that the batches number, for messages.
+    schema
+        Turns their labels into a phrase.
+    validation
+        Held-out conditions, or None.
+    lr, weight_decay
+        See :meth:`CaLMFlowModel.train`.
+    max_steps
+        Length of the schedule.
+    seed
+        Seed of the decoder's noise.
+    """
+
+    def __init__(
+        self,
+        flow: VolterraFlow,
+        conditions: Sequence[Condition],
+        schema: Schema,
+        validation: Validation | None,
+        *,
+        lr: float,
+        weight_decay: float,
+        max_steps: int,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.flow = flow
+        self.averaged = AveragedModel(flow, multi_avg_fn=get_ema_multi_avg_fn(_EMA_DECAY)).requires_grad_(False)
+        self.conditions, self.schema, self.validation = conditions, schema, validation
+        self.lr, self.weight_decay, self.max_steps = lr, weight_decay, max_steps
+        self.noise_seed = seed
+
+    def on_train_epoch_start(self) -> None:
+        """Let the batches, and the decoder's noise, of this epoch be its own."""
+        self.trainer.datamodule.batches.epoch = self.current_epoch  # type: ignore[attr-defined]
+        self.noise = torch.Generator(self.device).manual_seed(
+            seeded_generator(self.noise_seed, 2, self.current_epoch).initial_seed()
+        )
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Loss of one batch; stops the run where it is not finite."""
+        terms = self.flow.loss(batch.endpoint, batch.source, batch.prompts, batch.index, generator=self.noise)
+        loss = terms["loss"]
+        finite = torch.isfinite(loss)
+        if not finite.all():
+            culprits = {self.schema.describe(self.conditions[c].labels) for c in batch.condition[~finite].tolist()}
+            raise NonFiniteLossError(
+                f"The loss is not finite in epoch {self.current_epoch} (step {self.global_step}), for cells of: "
+                f"{'; '.join(sorted(culprits)[:5])}. Training has stopped, and the model keeps its best weights so "
+                "far. Check these cells' scores for extreme values, or train with a lower `lr`."
+            )
+        self.log("train_loss", loss.mean(), on_step=False, on_epoch=True, prog_bar=True, batch_size=len(loss))
+        return loss.mean()
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        """Move the averaged weights."""
+        self.averaged.update_parameters(self.flow)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Loss and E-distance of the validation conditions, with the averaged weights."""
+        flow = self.averaged.module
+        generator = torch.Generator(self.device).manual_seed(self.noise_seed)
+        terms = flow.loss(batch.endpoint, batch.source, batch.prompts, batch.index, generator=generator)
+        assert self.validation is not None  # there would be no validation batch
+        logged = {"validation_loss": terms["loss"].mean(), MONITOR: self.validation.edistance(flow)}
+        self.log_dict(logged, on_epoch=True, prog_bar=True, batch_size=len(batch.endpoint), sync_dist=True)
+
+    def configure_optimizers(self) -> Any:
+        """AdamW; weight decay on matrices only."""
+        matrices = [p for p in self.flow.parameters() if p.requires_grad and p.dim() > 1]
+        others = [p for p in self.flow.parameters() if p.requires_grad and p.dim() <= 1]
+        groups = [{"params": matrices, "weight_decay": self.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        optimizer = torch.optim.AdamW(groups, lr=self.lr, betas=(0.9, 0.99))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._learning_rate)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _learning_rate(self, step: int) -> float:
+        warm = min(1.0, (step + 1) / _WARMUP_STEPS)
+        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.max_steps)))
+        return warm * (_FINAL_LEARNING_RATE + (1 - _FINAL_LEARNING_RATE) * cosine)
+
+
+class KeepBest(pl.Callback):
+    """Keep the averaged weights of the best epoch in memory.
+
+    Best is the lowest validation E-distance; without validation, the last epoch.
+    """
+
+    def __init__(self) -> None:
+        self.best, self.n_epochs = math.inf, 0
+        self.weights: dict[str, Tensor] | None = None
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, plan: pl.LightningModule) -> None:
+        """Compare with the best so far."""
+        value = float(trainer.callback_metrics.get(MONITOR, -trainer.current_epoch))
+        if value < self.best:
+            self.best, self.n_epochs = value, trainer.current_epoch + 1
+            self.weights = deepcopy(plan.averaged.module.state_dict())
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"best": self.best, "n_epochs": self.n_epochs, "weights": self.weights}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.best, self.n_epochs, self.weights = state["best"], state["n_epochs"], state["weights"]
+
+
+class SaveLast(pl.Callback):
+    """Write a checkpoint after each epoch, to resume from."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, plan: pl.LightningModule) -> None:
+        """Replace the last one."""
+        trainer.save_checkpoint(self.path)
