@@ -25,22 +25,33 @@ def test_genes_are_those_of_scanpy_on_training_cells() -> None:
     assert adata.var["highly_variable"].sum() == 40 and adata.n_vars == 200
 
 
-def test_sparse_and_dense_agree() -> None:
+def test_variance_takes_the_genes_with_the_largest_variance_of_training_cells() -> None:
+    adata = make()
+    pp.highly_variable_genes(adata, n_top_genes=40, flavor="variance")
+    train = adata.X.toarray()[50:].astype(np.float64)
+    np.testing.assert_array_equal(
+        np.flatnonzero(adata.var["highly_variable"]), np.sort(np.argsort(-train.var(axis=0))[:40])
+    )
+
+
+@pytest.mark.parametrize("flavor", ["seurat", "variance"])
+def test_sparse_and_dense_agree(flavor) -> None:
     one, other = make(True), make(False)
     for adata in (one, other):
-        pp.highly_variable_genes(adata, n_top_genes=30)
+        pp.highly_variable_genes(adata, n_top_genes=30, flavor=flavor)
     np.testing.assert_array_equal(one.var["highly_variable"], other.var["highly_variable"])
 
 
-def test_held_out_cells_do_not_influence_the_choice() -> None:
+@pytest.mark.parametrize("flavor", ["seurat", "variance"])
+def test_held_out_cells_do_not_influence_the_choice(flavor) -> None:
     one, other = make(False), make(False)
     other.X[:50] = np.random.default_rng(1).uniform(0, 8, (50, 200))
     chosen = []
     for adata in (one, other):
-        pp.highly_variable_genes(adata, n_top_genes=30)
+        pp.highly_variable_genes(adata, n_top_genes=30, flavor=flavor)
         chosen.append(adata.var["highly_variable"].to_numpy())
     np.testing.assert_array_equal(*chosen)
-    pp.highly_variable_genes(other, n_top_genes=30, split_key=None)
+    pp.highly_variable_genes(other, n_top_genes=30, flavor=flavor, split_key=None)
     assert (other.var["highly_variable"].to_numpy() != chosen[0]).any()
 
 
@@ -64,6 +75,8 @@ def test_errors_come_before_work() -> None:
     adata = make()
     with pytest.raises(ValueError, match="n_top_genes is 0"):
         pp.highly_variable_genes(adata, n_top_genes=0)
+    with pytest.raises(ValueError, match="flavor is 'variances'.*Did you mean 'variance'"):
+        pp.highly_variable_genes(adata, flavor="variances")
     with pytest.raises(KeyError, match="Did you mean 'split'.*split_key=None"):
         pp.highly_variable_genes(adata, split_key="splt")
     adata.X = np.round(np.expm1(adata.X.toarray()))
