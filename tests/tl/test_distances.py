@@ -105,7 +105,7 @@ def test_wasserstein_of_a_shifted_copy_is_the_shift():
 
 def test_wasserstein_says_that_it_subsamples_and_does_so_reproducibly():
     x, y = samples(8)
-    with pytest.warns(UserWarning, match="20 of the 30 cells of x"):
+    with pytest.warns(UserWarning, match="20 of the 30 cells of x"), pytest.warns(UserWarning, match="of y"):
         first = scf.tl.wasserstein(x, y, max_cells=20, seed=3)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
