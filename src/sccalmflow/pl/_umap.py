@@ -133,6 +133,7 @@ def _embed(
     predicted: Cells, true: Cells, shown: Shown, *, max_cells: int, seed: int
 ) -> tuple[np.ndarray, dict[Condition, dict[str, np.ndarray]]]:
     """Positions of all fitted cells, and of those drawn in each facet."""
+    from scipy.sparse import csr_matrix
     from umap import UMAP
 
     scores = cast(np.ndarray, true.pcs)
@@ -142,12 +143,15 @@ def _embed(
     fitted = np.concatenate([wanted, np.random.default_rng(seed).choice(others, room, replace=False)])
     # One job: umap-learn warns that a seed leaves it no other choice.
     model = UMAP(n_neighbors=min(_NEIGHBORS, len(fitted) - 1), n_epochs=_EPOCHS, random_state=seed, n_jobs=1)
-    background = model.fit_transform(scores[fitted])
+    # Up to 4,095 cells umap-learn compares all pairs: dense ones in a Python loop (a minute), sparse ones by
+    # scikit-learn (a second). Beyond, its compiled index is the faster way.
+    stored = csr_matrix if len(fitted) < 4_096 else np.asarray
+    background = model.fit_transform(stored(scores[fitted]))
     place = {row: i for i, row in enumerate(fitted)}
 
     rows = np.concatenate([one["prediction"] for one in shown.values()])
     projected = np.split(
-        model.transform(cast(np.ndarray, predicted.pcs)[rows]),
+        model.transform(stored(cast(np.ndarray, predicted.pcs)[rows])),
         np.cumsum([len(one["prediction"]) for one in shown.values()])[:-1],
     )
     drawn = {}
