@@ -201,6 +201,3 @@ class TrainingBatches(torch.utils.data.IterableDataset):
         generator = seeded_generator(self.seed, self.epoch, self.rank)
         for _ in range(self.n_batches):
             yield self.sampler.draw(self.batch_size, generator)
-
-    def __len__(self) -> int:
-        return self.n_batches

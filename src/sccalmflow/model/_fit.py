@@ -171,6 +171,8 @@ class Fitter:
         batches = FlowData(
             sampler, validation, batch_size=options.batch_size, n_batches=options.steps_per_epoch, seed=options.seed
         )
+        # Lightning leaves each part in the mode it finds: dropout would stay off.
+        self.flow.train()
         checkpoint = Path(options.checkpoint_dir or "", name, "last.ckpt")
         try:
             trainer.fit(plan, batches, ckpt_path=str(checkpoint) if options.resume and checkpoint.exists() else None)
@@ -208,4 +210,5 @@ class Fitter:
             enable_progress_bar=options.show_progress,
             limit_val_batches=1.0 if validates else 0,
             benchmark=False,
+            log_every_n_steps=1,
         )
