@@ -90,9 +90,11 @@ class GaussianDecoder(nn.Module):
         super().__init__()
         self.nll_weight = nll_weight
         self.noise_dim = dim
-        self.state = mlp(width + dim, n_hidden, 2 * dim)
-        nn.init.zeros_(self.state[-1].bias)
-        nn.init.normal_(self.state[-1].weight, std=0.01)
+        last = nn.Linear(n_hidden, 2 * dim)
+        # Starts at "the endpoint is the current state": near it, when the source is control cells.
+        nn.init.zeros_(last.bias)
+        nn.init.normal_(last.weight, std=0.01)
+        self.state = nn.Sequential(nn.Linear(width + dim, n_hidden), nn.GELU(), last)
 
     def posterior(self, hidden: Tensor, now: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the endpoint, each (..., D)."""

@@ -72,8 +72,9 @@ class FlowConfig:
             )
         if self.decoder == "gaussian" and self.path != "resampled":
             raise ValueError(
-                'decoder="gaussian" needs path="resampled": on a straight path two states in sequence give the endpoint '
-                'away, and its posterior has no spread to learn. Use path="resampled" or decoder="variational".'
+                'decoder="gaussian" needs path="resampled": on a straight path two states in sequence give the '
+                'endpoint away, and its posterior has no spread to learn. Choose path="resampled" or '
+                'decoder="variational".'
             )
 
 
@@ -90,7 +91,8 @@ class Prompts(NamedTuple):
 
     def to(self, device: torch.device) -> Prompts:
         """The same on another device."""
-        return Prompts(*(None if part is None else part.to(device) for part in self))
+        context = None if self.context is None else self.context.to(device)
+        return Prompts(self.ids.to(device), self.mask.to(device), context)
 
 
 class Prefix(NamedTuple):

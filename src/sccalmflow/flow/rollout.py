@@ -73,15 +73,16 @@ def rollout_uncached(
     It is here to check the cached rollout against, and to measure what the cache saves.
     """
     states = [flow.path.start(source)]
+    per_time = flow.config.n_trajectories * flow.config.n_space_tokens
     for step in range(flow.config.n_steps):
         tokens = flow.encoder(torch.stack(states, dim=2))
         if prompts is None:
-            blocks = time_blocks(tokens.new_zeros(len(source), dtype=torch.long), 0, step + 1, tokens.shape[1] // (step + 1))
+            first_block = source.new_zeros(len(source), dtype=torch.long)
+            blocks = time_blocks(first_block, 0, step + 1, per_time)
         else:
             embeddings, before, first_block = (part[index] for part in flow.embed_prompts(prompts))
-            blocks = time_blocks(first_block, 0, step + 1, tokens.shape[1] // (step + 1))
-            tokens, blocks = torch.cat([embeddings, tokens], dim=1), torch.cat([before, blocks], dim=1)
-        per_time = flow.config.n_trajectories * flow.config.n_space_tokens
+            blocks = torch.cat([before, time_blocks(first_block, 0, step + 1, per_time)], dim=1)
+            tokens = torch.cat([embeddings, tokens], dim=1)
         hidden = flow.clm(tokens, blocks)[:, -per_time:]
         states.append(_next_state(flow, hidden, step, states[-1], source, noise, temperature))
     return torch.stack(states, dim=2)

@@ -88,6 +88,6 @@ def _check_attention(settings: Settings) -> None:
 
         if not (torch.cuda.is_available() and is_flash_attn_2_available()):
             raise ValueError(
-                'attention="flash_attention_2" needs a CUDA device and the extra: pip install "sccalmflow[flash-attn]". '
-                'attention="sdpa" runs everywhere.'
+                'attention="flash_attention_2" needs a CUDA device and the extra: '
+                'pip install "sccalmflow[flash-attn]". attention="sdpa" runs everywhere.'
             )

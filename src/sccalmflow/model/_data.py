@@ -33,7 +33,7 @@ class Batch(NamedTuple):
     endpoint: Tensor
     source: Tensor
     prompts: Prompts
-    index: Tensor
+    prompt_index: Tensor
     condition: Tensor
 
 
@@ -164,9 +164,7 @@ class BatchSampler:
         sentences = [self.sentence(c, o) for c, o in variants.tolist()]
         context = None
         if self.flow_config.n_context_cells:
-            context = self.controls.draw(
-                self.context_of[variants[:, 0]], self.flow_config.n_context_cells, generator
-            )
+            context = self.controls.draw(self.context_of[variants[:, 0]], self.flow_config.n_context_cells, generator)
         return Batch(endpoint, source, self.book.prompts(sentences, context), index, condition)
 
     def draw_source(self, condition: Tensor, generator: torch.Generator) -> Tensor:

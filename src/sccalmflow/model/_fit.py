@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from lightning.pytorch.callbacks import EarlyStopping
 from scvi.train import Trainer
 
@@ -125,7 +124,9 @@ class Fitter:
         if not options.validation_size:
             held = []
         elif not held:
-            logger.info("No training condition can be held out for validation: training for all %d epochs.", options.max_epochs)
+            logger.info(
+                "No training condition can be held out for validation: training for all %d epochs.", options.max_epochs
+            )
         if not held:
             self._fit(self.data, None, options.max_epochs, "refit")
             return

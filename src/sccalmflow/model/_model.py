@@ -1,14 +1,11 @@
-"""The model that users hold: set-up, training, prediction, saving."""
+"""The model that users hold: building, set-up, saving; training and prediction are mixed in."""
 
 from __future__ import annotations
 
-import logging
-import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import pandas as pd
 import torch
 from anndata import AnnData
 from scvi.data import AnnDataManager
@@ -20,23 +17,16 @@ from sccalmflow.pp import PCA
 from sccalmflow.prompts import CONTROL, PERTURBED, PromptTemplate
 
 from ._build import build_network, build_or_load_tokenizer
-from ._data import PromptBook, TrainingData
-from ._fit import Fitter, TrainingOptions
+from ._data import PromptBook
 from ._folder import ModelState, load_state, save_state
-from ._predicted import predicted_anndata
+from ._prediction import PredictionMixin
 from ._presets import PresetName, SourceName, resolve_settings
-from ._requests import make_requests, read_conditions
-from ._sampling import sample_scores
 from ._schema import Schema
 from ._setup import check_anndata, check_controls, training_data
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
-
-logger = logging.getLogger(__name__)
+from ._train import TrainingMixin
 
 
-class CaLMFlowModel(BaseModelClass):
+class CaLMFlowModel(TrainingMixin, PredictionMixin, BaseModelClass):
     """Predicts the cells of a condition from a sentence: Volterra flow matching with a causal language model.
 
     Each condition becomes a sentence, and a causal language model (CLM) reads it and transports a source (control
@@ -173,7 +163,7 @@ class CaLMFlowModel(BaseModelClass):
         )
         for sentence in sentences:
             self._book.encode(sentence)
-        self._data: TrainingData | None = data
+        self._data = data
 
     def _use(self, state: ModelState) -> None:
         self._state = state
@@ -266,167 +256,6 @@ class CaLMFlowModel(BaseModelClass):
         manager = AnnDataManager(fields=fields, setup_method_args=setup_method_args)
         manager.register_fields(adata)
         cls.register_manager(manager)
-
-    def train(
-        self,
-        max_epochs: int = 20,
-        *,
-        steps_per_epoch: int = 50,
-        batch_size: int = 128,
-        lr: float = 1e-3,
-        weight_decay: float = 0.01,
-        validation_size: float = 0.1,
-        patience: int | None = 5,
-        refit: bool = True,
-        gradient_clip: float = 1.0,
-        seed: int = 0,
-        accelerator: str = "auto",
-        devices: int | list[int] | str = "auto",
-        precision: str | int = "32-true",
-        strategy: str = "auto",
-        checkpoint_dir: str | None = None,
-        resume: bool = False,
-        show_progress: bool = True,
-    ) -> None:
-        """Train the network.
-
-        Some conditions of the training split are held out for validation; training stops when the E-distance of
-        their predicted cells no longer falls, and is then repeated on all training conditions for as many epochs as
-        were best. Weights are an exponential moving average. The curves are in :attr:`history`.
-
-        Parameters
-        ----------
-        max_epochs, steps_per_epoch
-            Most epochs, of so many batches each; the learning rate falls along a cosine over all of them.
-        batch_size
-            Sequences in a batch.
-        lr, weight_decay
-            Of AdamW, after a linear warm-up over the first 50 steps.
-        validation_size
-            Share of the perturbed training conditions to validate on, at least one; 0 trains for ``max_epochs``.
-            Where none can be held out, because each label occurs once, the log says so and it is as if it were 0.
-        patience
-            Epochs without improvement before training stops; None never stops early.
-        refit
-            Whether to train once more on all training conditions. Without it the weights of the best epoch stay, and
-            the validation conditions have not been trained on.
-        gradient_clip
-            Largest norm of the gradient.
-        seed
-            Seed of batches, noise and the choice of validation conditions.
-        accelerator, devices, precision, strategy
-            As in Lightning's ``Trainer``; ``precision="bf16-mixed"`` on a GPU.
-        checkpoint_dir
-            Folder to write a checkpoint to after every epoch.
-        resume
-            Go on from the checkpoints in ``checkpoint_dir``, with the same arguments.
-        show_progress
-            Whether to show a progress bar.
-
-        Raises
-        ------
-        RuntimeError
-            The model was loaded without training data.
-        ValueError
-            An argument is out of bounds.
-        FloatingPointError
-            The loss was not finite; the message names the epoch and the conditions, and the model keeps its best
-            weights until then.
-        """
-        arguments = {key: value for key, value in locals().items() if key != "self"}
-        options = TrainingOptions(**arguments)
-        if self._data is None:
-            raise RuntimeError(
-                "This model was loaded, and a saved model holds no training data. Build one with CaLMFlowModel(adata)."
-            )
-        state = self._state
-        fitter = Fitter(state.flow, self._data, state.schema, state.settings, self._book, options)
-        try:
-            fitter.run()
-        finally:
-            self.module.eval()
-            self.history_ = state.history = fitter.history
-            self.is_trained_ = state.is_trained = state.is_trained or fitter.has_weights
-
-    def predict_perturbation(
-        self,
-        conditions: pd.DataFrame | Sequence[str] | AnnData,
-        *,
-        n_cells: int = 500,
-        control: AnnData | None = None,
-        temperature: float = 1.0,
-        seed: int = 0,
-        batch_size: int = 1024,
-        return_trajectory: bool = False,
-        show_progress: bool = True,
-    ) -> AnnData:
-        """Predict cells of conditions, measured or not.
-
-        A cell does not depend on ``n_cells``, ``batch_size`` or the other conditions of the call.
-
-        Parameters
-        ----------
-        conditions
-            A DataFrame with a column for each condition key (repeated rows count once; a column ``prompt``, where
-            present, replaces the template's sentence), sentences, or an AnnData whose ``obs`` is such a DataFrame.
-        n_cells
-            Cells of each condition.
-        control
-            Control cells to start from, log-normalised like the training data, for contexts (all keys but the
-            perturbation) that the model does not know or whose cells it should take from here. For free sentences
-            all of them are the context.
-        temperature
-            Factor on the variance of the decoder's law: 1 samples it, 0 takes its mean.
-        seed
-            Seed of all draws.
-        batch_size
-            Most cells in a forward pass.
-        return_trajectory
-            Whether to keep the way from the source to the cell.
-        show_progress
-            Whether to show a progress bar.
-
-        Returns
-        -------
-        AnnData of ``n_cells`` times the number of conditions: ``X`` dense expression on the scale of the training
-        data (a linear reconstruction, so partly below 0), ``obsm["X_pca"]`` scaled scores, ``obs`` with the condition
-        keys, ``prompt`` and ``novelty`` (``"seen"``, ``"unseen combination"``, ``"unseen cell type"``, ... or
-        ``"free text"``), ``uns["sccalmflow"]`` with what made it, and with ``return_trajectory``
-        ``obsm["trajectory"]`` (n, T + 1, D).
-
-        Raises
-        ------
-        RuntimeError
-            The model has not been trained.
-        KeyError, TypeError, ValueError
-            Conditions or control cells that cannot be used, or an argument out of bounds.
-        """
-        if not self.is_trained_:
-            raise RuntimeError("The model has not been trained: call model.train() before predicting.")
-        for name, value in (("n_cells", n_cells), ("batch_size", batch_size)):
-            if value < 1:
-                raise ValueError(f"{name}={value} must be at least 1.")
-        if not (temperature >= 0 and math.isfinite(temperature)):
-            raise ValueError(f"temperature={temperature} must be a number of at least 0.")
-        if seed < 0:
-            raise ValueError(f"seed={seed} must not be negative.")
-        state = self._state
-        asked = read_conditions(conditions, state)
-        requests = make_requests(asked, state, control)
-        scores = sample_scores(
-            state.flow,
-            self._book,
-            requests,
-            source=state.settings.source,
-            n_cells=n_cells,
-            temperature=temperature,
-            seed=seed,
-            batch_size=batch_size,
-            whole_trajectory=return_trajectory,
-            show_progress=show_progress,
-        )
-        made = {"seed": seed, "temperature": float(temperature), "control": "given" if control is not None else "pool"}
-        return predicted_anndata(scores.numpy(), asked, state, made)
 
     def save(self, folder: str | Path, *, overwrite: bool = False, control_pool: bool = True) -> None:
         """Save the model as safetensors and JSON, all that prediction needs.

@@ -33,7 +33,7 @@ def predicted_anndata(scores: np.ndarray, asked: Sequence[Asked], state: ModelSt
     paths = scores.reshape(-1, *scores.shape[2:])
     cells = paths[:, -1] if paths.ndim == 3 else paths
     schema = state.schema
-    columns: dict[str, list[str | None]] = {
+    columns: dict[str, list[Any]] = {
         key: [None if a.labels is None else a.labels[position] for a in asked]
         for position, key in enumerate(schema.keys)
     }

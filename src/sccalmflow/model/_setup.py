@@ -87,9 +87,9 @@ def check_controls(data: TrainingData, schema: Schema, settings: Settings) -> No
     if lacking:
         names = "; ".join(map(schema.describe, lacking[:5]))
         raise ValueError(
-            f"{len(lacking)} contexts have no control cells ({schema.control!r}) in training: {names}. The model starts "
-            "from control cells of the same context. Drop the cells of these contexts, merge labels, or build the "
-            'model with source="noise" (and n_context_cells=0).'
+            f"{len(lacking)} contexts have no control cells ({schema.control!r}) in training: {names}. The model "
+            "starts from control cells of the same context. Drop the cells of these contexts, merge labels, or build "
+            'the model with source="noise" (and n_context_cells=0).'
         )
 
 

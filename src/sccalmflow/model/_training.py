@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import numpy as np
@@ -98,7 +98,7 @@ class FlowData(pl.LightningDataModule):
 
     def val_dataloader(self) -> Any:
         """The validation batch, or nothing."""
-        return [] if self.validation is None else DataLoader([self.validation.batch], batch_size=None)
+        return [] if self.validation is None else [self.validation.batch]
 
 
 class FlowTrainingPlan(pl.LightningModule):
@@ -136,7 +136,8 @@ class FlowTrainingPlan(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.flow = flow
-        self.averaged = AveragedModel(flow, multi_avg_fn=get_ema_multi_avg_fn(_EMA_DECAY)).requires_grad_(False)
+        self.averaged = AveragedModel(flow, multi_avg_fn=get_ema_multi_avg_fn(_EMA_DECAY))
+        self.averaged.requires_grad_(False)
         self.conditions, self.schema, self.validation = conditions, schema, validation
         self.lr, self.weight_decay, self.max_steps = lr, weight_decay, max_steps
         self.noise_seed = seed
@@ -150,7 +151,7 @@ class FlowTrainingPlan(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one batch; stops the run where it is not finite."""
-        terms = self.flow.loss(batch.endpoint, batch.source, batch.prompts, batch.index, generator=self.noise)
+        terms = self.flow.loss(batch.endpoint, batch.source, batch.prompts, batch.prompt_index, generator=self.noise)
         loss = terms["loss"]
         finite = torch.isfinite(loss)
         if not finite.all():
@@ -169,11 +170,11 @@ class FlowTrainingPlan(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Loss and E-distance of the validation conditions, with the averaged weights."""
-        flow = self.averaged.module
+        flow = cast(VolterraFlow, self.averaged.module)
         generator = torch.Generator(self.device).manual_seed(self.noise_seed)
-        terms = flow.loss(batch.endpoint, batch.source, batch.prompts, batch.index, generator=generator)
+        terms = flow.loss(batch.endpoint, batch.source, batch.prompts, batch.prompt_index, generator=generator)
         assert self.validation is not None  # there would be no validation batch
-        logged = {"validation_loss": terms["loss"].mean(), MONITOR: self.validation.edistance(flow)}
+        logged: dict[str, Any] = {"validation_loss": terms["loss"].mean(), MONITOR: self.validation.edistance(flow)}
         self.log_dict(logged, on_epoch=True, prog_bar=True, batch_size=len(batch.endpoint), sync_dist=True)
 
     def configure_optimizers(self) -> Any:
@@ -206,7 +207,7 @@ class KeepBest(pl.Callback):
         value = float(trainer.callback_metrics.get(MONITOR, -trainer.current_epoch))
         if value < self.best:
             self.best, self.n_epochs = value, trainer.current_epoch + 1
-            self.weights = deepcopy(plan.averaged.module.state_dict())
+            self.weights = deepcopy(cast(FlowTrainingPlan, plan).averaged.module.state_dict())
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
