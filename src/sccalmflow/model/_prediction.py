@@ -1,0 +1,106 @@
+"""Prediction of the model that users hold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ._predicted import predicted_anndata
+from ._requests import make_requests, read_conditions
+from ._sampling import sample_scores
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+    from ._data import PromptBook
+    from ._folder import ModelState
+
+
+class PredictionMixin:
+    """Adds :meth:`predict_perturbation`."""
+
+    _state: ModelState
+    _book: PromptBook
+    is_trained_: bool
+
+    def predict_perturbation(
+        self,
+        conditions: pd.DataFrame | Sequence[str] | AnnData,
+        *,
+        n_cells: int = 500,
+        control: AnnData | None = None,
+        temperature: float = 1.0,
+        seed: int = 0,
+        batch_size: int = 1024,
+        return_trajectory: bool = False,
+        show_progress: bool = True,
+    ) -> AnnData:
+        """Predict cells of conditions, measured or not.
+
+        A cell does not depend on ``n_cells``, ``batch_size`` or the other conditions of the call.
+
+        Parameters
+        ----------
+        conditions
+            A DataFrame with a column for each condition key (repeated rows count once; a column ``prompt``, where
+            present, replaces the template's sentence), sentences, or an AnnData whose ``obs`` is such a DataFrame.
+        n_cells
+            Cells of each condition.
+        control
+            Control cells to start from, log-normalised like the training data, for contexts (all keys but the
+            perturbation) that the model does not know or whose cells it should take from here. For free sentences
+            all of them are the context.
+        temperature
+            Factor on the variance of the decoder's law: 1 samples it, 0 takes its mean.
+        seed
+            Seed of all draws.
+        batch_size
+            Most cells in a forward pass.
+        return_trajectory
+            Whether to keep the way from the source to the cell.
+        show_progress
+            Whether to show a progress bar.
+
+        Returns
+        -------
+        AnnData of ``n_cells`` times the number of conditions: ``X`` dense expression on the scale of the training
+        data (a linear reconstruction, so partly below 0), ``obsm["X_pca"]`` scaled scores, ``obs`` with the condition
+        keys, ``prompt`` and ``novelty`` (``"seen"``, ``"unseen combination"``, ``"unseen cell type"``, ... or
+        ``"free text"``), ``uns["sccalmflow"]`` with what made it, and with ``return_trajectory``
+        ``obsm["trajectory"]`` (n, T + 1, D).
+
+        Raises
+        ------
+        RuntimeError
+            The model has not been trained.
+        KeyError, TypeError, ValueError
+            Conditions or control cells that cannot be used, or an argument out of bounds.
+        """
+        if not self.is_trained_:
+            raise RuntimeError("The model has not been trained: call model.train() before predicting.")
+        for name, value in (("n_cells", n_cells), ("batch_size", batch_size)):
+            if value < 1:
+                raise ValueError(f"{name}={value} must be at least 1.")
+        if not (temperature >= 0 and math.isfinite(temperature)):
+            raise ValueError(f"temperature={temperature} must be a number of at least 0.")
+        if seed < 0:
+            raise ValueError(f"seed={seed} must not be negative.")
+        state = self._state
+        asked = read_conditions(conditions, state)
+        requests = make_requests(asked, state, control)
+        scores = sample_scores(
+            state.flow,
+            self._book,
+            requests,
+            source=state.settings.source,
+            n_cells=n_cells,
+            temperature=temperature,
+            seed=seed,
+            batch_size=batch_size,
+            whole_trajectory=return_trajectory,
+            show_progress=show_progress,
+        )
+        made = {"seed": seed, "temperature": float(temperature), "control": "given" if control is not None else "pool"}
+        return predicted_anndata(scores.numpy(), asked, state, made)

@@ -1,0 +1,101 @@
+"""Training of the model that users hold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ._fit import Fitter, TrainingOptions
+
+if TYPE_CHECKING:
+    from ._data import PromptBook, TrainingData
+    from ._folder import ModelState
+
+
+class TrainingMixin:
+    """Adds :meth:`train`."""
+
+    _state: ModelState
+    _book: PromptBook
+    _data: TrainingData | None
+    module: Any
+
+    def train(
+        self,
+        max_epochs: int = 20,
+        *,
+        steps_per_epoch: int = 50,
+        batch_size: int = 128,
+        lr: float = 1e-3,
+        weight_decay: float = 0.01,
+        validation_size: float = 0.1,
+        patience: int | None = 5,
+        refit: bool = True,
+        gradient_clip: float = 1.0,
+        seed: int = 0,
+        accelerator: str = "auto",
+        devices: int | list[int] | str = "auto",
+        precision: str | int = "32-true",
+        strategy: str = "auto",
+        checkpoint_dir: str | None = None,
+        resume: bool = False,
+        show_progress: bool = True,
+    ) -> None:
+        """Train the network.
+
+        Some conditions of the training split are held out for validation; training stops when the E-distance of
+        their predicted cells no longer falls, and is then repeated on all training conditions for as many epochs as
+        were best. Weights are an exponential moving average. The curves are in :attr:`history`.
+
+        Parameters
+        ----------
+        max_epochs, steps_per_epoch
+            Most epochs, of so many batches each; the learning rate falls along a cosine over all of them.
+        batch_size
+            Sequences in a batch.
+        lr, weight_decay
+            Of AdamW, after a linear warm-up over the first 50 steps.
+        validation_size
+            Share of the perturbed training conditions to validate on, at least one; 0 trains for ``max_epochs``.
+            Where none can be held out, because each label occurs once, the log says so and it is as if it were 0.
+        patience
+            Epochs without improvement before training stops; None never stops early.
+        refit
+            Whether to train once more on all training conditions. Without it the weights of the best epoch stay, and
+            the validation conditions have not been trained on.
+        gradient_clip
+            Largest norm of the gradient.
+        seed
+            Seed of batches, noise and the choice of validation conditions.
+        accelerator, devices, precision, strategy
+            As in Lightning's ``Trainer``; ``precision="bf16-mixed"`` on a GPU.
+        checkpoint_dir
+            Folder to write a checkpoint to after every epoch.
+        resume
+            Go on from the checkpoints in ``checkpoint_dir``, with the same arguments.
+        show_progress
+            Whether to show a progress bar.
+
+        Raises
+        ------
+        RuntimeError
+            The model was loaded without training data.
+        ValueError
+            An argument is out of bounds.
+        FloatingPointError
+            The loss was not finite; the message names the epoch and the conditions, and the model keeps its best
+            weights until then.
+        """
+        arguments = {key: value for key, value in locals().items() if key != "self"}
+        options = TrainingOptions(**arguments)
+        if self._data is None:
+            raise RuntimeError(
+                "This model was loaded, and a saved model holds no training data. Build one with CaLMFlowModel(adata)."
+            )
+        state = self._state
+        fitter = Fitter(state.flow, self._data, state.schema, state.settings, self._book, options)
+        try:
+            fitter.run()
+        finally:
+            self.module.eval()
+            self.history_ = state.history = fitter.history
+            self.is_trained_ = state.is_trained = state.is_trained or fitter.has_weights
