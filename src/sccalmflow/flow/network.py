@@ -112,10 +112,10 @@ class VolterraFlow(nn.Module):
 
     def __init__(self, config: FlowConfig, clm: CausalLM) -> None:
         super().__init__()
-        if clm.attention != "sdpa" and config.n_space_tokens * config.n_trajectories > 1:
+        if clm.attention != "sdpa" and max(config.n_space_tokens, config.n_trajectories, config.n_context_cells) > 1:
             raise ValueError(
-                f"attention={clm.attention!r} knows causal masks only: use n_space_tokens=1 and n_trajectories=1, or "
-                'attention="sdpa".'
+                f"attention={clm.attention!r} knows causal masks only: use n_space_tokens=1, n_trajectories=1 and at "
+                'most n_context_cells=1, or attention="sdpa".'
             )
         self.config = config
         self.path = PATHS[config.path]()
