@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -79,18 +79,17 @@ class CausalLM(nn.Module):
         """Initialise at random."""
         from transformers import AutoModel
 
+        _check_architecture(config, "The configuration")
         return cls(AutoModel.from_config(config, attn_implementation=attention), attention)
 
     @classmethod
     def from_pretrained(cls, name_or_folder: str, attention: AttentionName = "sdpa") -> CausalLM:
         """Load weights by hub id (needs the network) or from a local folder, in single precision."""
-        from transformers import AutoModel
+        from transformers import AutoConfig, AutoModel
 
+        # Before the weights, which may be large.
+        _check_architecture(AutoConfig.from_pretrained(name_or_folder), repr(name_or_folder))
         model = AutoModel.from_pretrained(name_or_folder, attn_implementation=attention, dtype=torch.float32)
-        if model.config.model_type not in ("gpt_neox", "gpt2"):
-            raise ValueError(
-                f"{name_or_folder!r} is a {model.config.model_type!r} model; GPT-NeoX (Pythia) and GPT-2 are supported."
-            )
         return cls(model, attention)
 
     @property
@@ -141,6 +140,11 @@ class CausalLM(nn.Module):
             past_key_values=cache,
             use_cache=cache is not None,
         ).last_hidden_state
+
+
+def _check_architecture(config: PretrainedConfig, what: str) -> None:
+    if config.model_type not in get_args(BackboneName):
+        raise ValueError(f"{what} is of a {config.model_type!r} model; GPT-NeoX (Pythia) and GPT-2 are supported.")
 
 
 def select_sequences(cache: DynamicCache, index: Tensor) -> DynamicCache:
