@@ -67,7 +67,7 @@ class PromptTemplate:
             if "".join(match[0] for match in _PART.finditer(text)) != text:
                 raise ValueError(f"The {name} template has brackets that do not match or are nested: {text!r}.")
             try:
-                fields = _fields(text)
+                fields = [field for _, part in _parts(text) for field in _fields(part)]
             except ValueError as error:
                 raise ValueError(f"The {name} template cannot be read ({error}): {text!r}.") from error
             if "" in fields:
@@ -115,7 +115,13 @@ def _parts(text: str) -> list[tuple[bool, str]]:
 
 
 def _fields(text: str) -> list[str]:
-    return [field for _, field, _, _ in Formatter().parse(text) if field is not None]
+    fields = []
+    for _, field, form, conversion in Formatter().parse(text):
+        if form or conversion:
+            raise ValueError(f"{field!r} has a format or conversion, and labels are inserted as they are")
+        if field is not None:
+            fields.append(field)
+    return fields
 
 
 def _fill(part: str, labels: Mapping[str, str | None]) -> str:
@@ -179,7 +185,9 @@ def load_tokenizer(name_or_path: str) -> Tokenizer:
 
     fast = getattr(AutoTokenizer.from_pretrained(name_or_path), "backend_tokenizer", None)
     if fast is None:
-        raise ValueError(f"The tokenizer of {name_or_path!r} has no fast version, which is what can be saved and loaded.")
+        raise ValueError(
+            f"The tokenizer of {name_or_path!r} has no fast version, which is what can be saved and loaded."
+        )
     return fast
 
 
