@@ -98,7 +98,8 @@ class FlowData(pl.LightningDataModule):
 
     def val_dataloader(self) -> Any:
         """The validation batch, or nothing."""
-        return [] if self.validation is None else [self.validation.batch]
+        # Not the bare list: Lightning would take the batch's own parts for loaders.
+        return [] if self.validation is None else DataLoader(cast(Any, [self.validation.batch]), batch_size=None)
 
 
 class FlowTrainingPlan(pl.LightningModule):
