@@ -156,7 +156,7 @@ class Fitter:
         validation = None
         if held is not None:
             on_held = BatchSampler(held, self.flow, schema, settings, self.book)
-            validation = Validation(on_held, held, schema, self.book, settings.source, options.seed)
+            validation = Validation(on_held, held, schema, self.book, settings, options.seed)
         plan = FlowTrainingPlan(
             self.flow,
             data.conditions,

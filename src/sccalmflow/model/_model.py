@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,11 @@ class CaLMFlowModel(TrainingMixin, PredictionMixin, BaseModelClass):
             f"CaLMFlowModel: {len(state.seen)} conditions, {state.pca.n_comps} scores of {len(state.pca.var_names)} "
             f"genes, {n_parameters:,} parameters, {state.settings}"
         )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings the model was built with, the preset's included."""
+        return asdict(self._state.settings)
 
     def _setup_schema(self) -> Schema:
         return Schema(

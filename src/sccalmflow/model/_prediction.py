@@ -31,6 +31,7 @@ class PredictionMixin:
         *,
         n_cells: int = 500,
         control: AnnData | None = None,
+        name_context: bool | None = None,
         temperature: float = 1.0,
         seed: int = 0,
         batch_size: int = 1024,
@@ -52,6 +53,12 @@ class PredictionMixin:
             Control cells to start from, log-normalised like the training data, for contexts (all keys but the
             perturbation) that the model does not know or whose cells it should take from here. For free sentences
             all of them are the context.
+        name_context
+            Whether the template's sentence names the context (cell type, chronicity, covariates). By default it does
+            for combinations seen in training, and for a model that starts from noise. Of an unseen combination the
+            control cells say better what its context is like than a label that training has only read beside other
+            perturbations; such a sentence reads ``Generate a cell stimulated with IL-6:``. Sentences of your own are
+            taken as they are.
         temperature
             Factor on the variance of the decoder's law: 1 samples it, 0 takes its mean.
         seed
@@ -88,7 +95,7 @@ class PredictionMixin:
         if seed < 0:
             raise ValueError(f"seed={seed} must not be negative.")
         state = self._state
-        asked = read_conditions(conditions, state)
+        asked = read_conditions(conditions, state, name_context)
         requests = make_requests(asked, state, control)
         scores = sample_scores(
             state.flow,

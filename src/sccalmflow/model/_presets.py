@@ -37,6 +37,15 @@ class Settings:
     max_prompt_tokens: int = 128
     attention: AttentionName = "sdpa"
 
+    def names_context(self, *, is_seen: bool) -> bool:
+        """Whether a sentence to predict names its context where the user does not say.
+
+        Of a combination that training has not seen, the label of the context has only been read beside other
+        perturbations, and says what they did; the control cells, where the model starts from them and training has
+        read sentences without labels, say what the cells are like.
+        """
+        return is_seen or self.source == "noise" or self.omit_probability == 0
+
     def __post_init__(self) -> None:
         if self.ot_pairing and self.path != "straight":
             raise ValueError(

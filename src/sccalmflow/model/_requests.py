@@ -27,7 +27,9 @@ class Asked(NamedTuple):
     novelty: str
 
 
-def read_conditions(conditions: pd.DataFrame | Sequence[str] | AnnData, state: ModelState) -> list[Asked]:
+def read_conditions(
+    conditions: pd.DataFrame | Sequence[str] | AnnData, state: ModelState, name_context: bool | None = None
+) -> list[Asked]:
     """The distinct conditions that were asked for, in their order.
 
     Raises
@@ -44,7 +46,7 @@ def read_conditions(conditions: pd.DataFrame | Sequence[str] | AnnData, state: M
     if isinstance(frame, str):
         frame = [frame]
     if isinstance(frame, pd.DataFrame):
-        asked = _from_frame(frame, state)
+        asked = _from_frame(frame, state, name_context)
     elif isinstance(frame, Sequence | np.ndarray | pd.Series) and all(isinstance(item, str) for item in frame):
         known = _known_sentences(state)
         asked = [_from_sentence(sentence, known, state) for sentence in dict.fromkeys(frame)]
@@ -58,7 +60,7 @@ def read_conditions(conditions: pd.DataFrame | Sequence[str] | AnnData, state: M
     return asked
 
 
-def _from_frame(frame: pd.DataFrame, state: ModelState) -> list[Asked]:
+def _from_frame(frame: pd.DataFrame, state: ModelState, name_context: bool | None) -> list[Asked]:
     schema = state.schema
     has_prompt = "prompt" in frame
     if has_prompt and not set(schema.keys) & set(frame.columns):
@@ -73,7 +75,8 @@ def _from_frame(frame: pd.DataFrame, state: ModelState) -> list[Asked]:
     asked = []
     for row in rows:
         labels = row[: len(schema.keys)]
-        sentence = row[-1] if has_prompt else schema.sentence(labels)
+        named = state.settings.names_context(is_seen=labels in state.seen) if name_context is None else name_context
+        sentence = row[-1] if has_prompt else schema.sentence_to_predict(labels, name_context=named)
         asked.append(Asked(labels, sentence, novelty(schema, labels, state.seen)))
     return asked
 

@@ -64,6 +64,10 @@ class Schema:
         words = {role: by_key[key] for role, key in self.roles.items() if role not in omitted}
         return self.template.sentence(words, control=self.is_control(labels))
 
+    def sentence_to_predict(self, labels: Labels, *, name_context: bool) -> str:
+        """The sentence that asks for a condition, with its context labels or without those that can be left out."""
+        return self.sentence(labels, () if name_context else self.omissible_roles)
+
     @property
     def omissible_roles(self) -> tuple[str, ...]:
         """Context roles that both sentences can do without."""

@@ -19,7 +19,7 @@ from sccalmflow.flow import VolterraFlow
 from sccalmflow.tl import edistance
 
 from ._data import Batch, BatchSampler, Condition, PromptBook, TrainingBatches, TrainingData, seeded_generator
-from ._presets import SourceName
+from ._presets import Settings
 from ._sampling import Request, sample_scores
 from ._schema import Schema
 
@@ -44,9 +44,10 @@ class Validation:
         data: TrainingData,
         schema: Schema,
         book: PromptBook,
-        source: SourceName,
+        settings: Settings,
         seed: int,
     ) -> None:
+        source, name_context = settings.source, settings.names_context(is_seen=False)
         generator = seeded_generator(seed, 1)
         self.book, self.source, self.seed = book, source, seed
         n_each = max(1, 2 * _VALIDATION_CELLS // len(data.conditions))
@@ -57,7 +58,7 @@ class Validation:
             name = schema.describe(condition.labels)
             self.requests.append(
                 Request(
-                    condition.sentence or schema.sentence(condition.labels),
+                    condition.sentence or schema.sentence_to_predict(condition.labels, name_context=name_context),
                     name,
                     None if controls is None else data.scores[controls],
                 )
