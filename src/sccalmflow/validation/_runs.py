@@ -1,0 +1,41 @@
+"""Results in one JSON file each, so that an interrupted experiment goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def once(path: Path, settings: dict[str, Any], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Results of a run: from its file where the same settings have finished before, else computed and written.
+
+    Parameters
+    ----------
+    path
+        The JSON file. It holds ``settings`` and ``results``, and appears only when the run has finished.
+    settings
+        Everything the results depend on. A file with other settings is replaced.
+    compute
+        Does the work.
+
+    Raises
+    ------
+    ValueError
+        The file is not one that this function wrote.
+    """
+    settings = json.loads(json.dumps(settings))  # tuples become lists, as in the file
+    if path.exists():
+        try:
+            stored = json.loads(path.read_text())
+            if stored["settings"] == settings:
+                return stored["results"]
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ValueError(f"{path} is not the result of a run; move it away or choose another folder.") from error
+    results = compute()
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps({"settings": settings, "results": results}, indent=2) + "\n")
+    os.replace(partial, path)
+    return results

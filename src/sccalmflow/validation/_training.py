@@ -1,0 +1,141 @@
+"""Train a flow on draws that never run out, and sample from it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from sccalmflow.flow import BackboneName, CausalLM, FlowConfig, VolterraFlow, backbone_config, rollout
+
+Draw = Callable[[int, Generator], Tensor]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A flow and how it is trained.
+
+    Parameters
+    ----------
+    flow
+        Shape of the flow.
+    backbone, width, n_layers, n_heads
+        The language model, initialised at random.
+    n_updates
+        Updates of the weights.
+    batch_size
+        Sequences of an update, each drawn afresh.
+    lr
+        Highest learning rate of AdamW, after the first 5 % of the updates; it falls to 0 along a cosine.
+    average_over
+        The weights that sample are a moving average over about this share of the updates.
+    temperatures
+        Where there are several, the one that samples best on draws of its own is taken, as in the paper.
+    """
+
+    flow: FlowConfig
+    backbone: BackboneName
+    width: int
+    n_layers: int
+    n_heads: int
+    n_updates: int
+    batch_size: int
+    lr: float
+    average_over: float = 0.02
+    temperatures: tuple[float, ...] = (1.0,)
+
+
+def build(recipe: Recipe, seed: int) -> VolterraFlow:
+    """The flow with its first weights; the global random state stays as it was."""
+    config = backbone_config(
+        recipe.backbone,
+        vocab_size=1,
+        width=recipe.width,
+        n_layers=recipe.n_layers,
+        n_heads=recipe.n_heads,
+        dropout=0.0,
+        max_positions=recipe.flow.n_steps,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return VolterraFlow(recipe.flow, CausalLM.from_config(config))
+
+
+def draw_sequences(draw: Draw, n: int, per_sequence: int, generator: Generator) -> Tensor:
+    """Draws in groups, shape (n, per_sequence, D)."""
+    return draw(n * per_sequence, generator).unflatten(0, (n, per_sequence))
+
+
+def train(
+    recipe: Recipe, source: Draw, target: Draw, seed: int, *, progress: str | None = None
+) -> tuple[VolterraFlow, float]:
+    """Train a flow from source to target.
+
+    Parameters
+    ----------
+    recipe
+        The flow and its training.
+    source, target
+        Functions (n, generator) to draws (n, D).
+    seed
+        Seed of the weights and of all draws.
+    progress
+        What the progress bar is called; no bar where it is None.
+
+    Returns
+    -------
+    The flow with averaged weights, in evaluation mode, and the seconds that training took.
+    """
+    generator = Generator().manual_seed(seed)
+    flow = build(recipe, seed).train()
+    decay = max(0.0, 1 - 1 / (recipe.average_over * recipe.n_updates))
+    average = AveragedModel(flow, multi_avg_fn=get_ema_multi_avg_fn(decay))
+    optimizer = torch.optim.AdamW(flow.parameters(), lr=recipe.lr, betas=(0.9, 0.99), weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _warm_up_and_cosine(recipe.n_updates))
+    start = time.perf_counter()
+    with tqdm(range(recipe.n_updates), desc=progress, disable=progress is None, mininterval=1) as updates:
+        for update in updates:
+            size, n_trajectories = recipe.batch_size, recipe.flow.n_trajectories
+            endpoint = draw_sequences(target, size, n_trajectories, generator)
+            draws = draw_sequences(source, size, n_trajectories * flow.n_draws, generator)
+            draws = draws.unflatten(1, (n_trajectories, flow.n_draws))
+            loss = flow.loss(endpoint, draws, generator=generator)["loss"].mean()
+            if not loss.isfinite():
+                raise FloatingPointError(f"The loss of update {update + 1} is {loss.item()}; a lower lr may help.")
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(flow.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            average.update_parameters(flow)
+    averaged = average.module.eval()
+    assert isinstance(averaged, VolterraFlow)
+    return averaged, time.perf_counter() - start
+
+
+def generate(flow: VolterraFlow, source: Draw, n: int, generator: Generator, *, temperature: float = 1.0) -> Tensor:
+    """Endpoints of rollouts from fresh source draws, shape (n, D)."""
+    config = flow.config
+    n_sequences = math.ceil(n / config.n_trajectories)
+    draws = draw_sequences(source, n_sequences, config.n_trajectories * flow.n_draws, generator)
+    draws = draws.unflatten(1, (config.n_trajectories, flow.n_draws))
+    noise = torch.randn(n_sequences, config.n_trajectories, config.n_steps, flow.decoder.noise_dim, generator=generator)
+    states = rollout(flow, draws, noise, temperature=temperature)
+    return states[:, :, -1].flatten(0, 1)[:n]
+
+
+def _warm_up_and_cosine(n_updates: int) -> Callable[[int], float]:
+    n_warm = max(1, n_updates // 20)
+
+    def factor(update: int) -> float:
+        if update < n_warm:
+            return (update + 1) / n_warm
+        return 0.5 * (1 + math.cos(math.pi * (update - n_warm) / max(1, n_updates - n_warm)))
+
+    return factor
