@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from lightning.pytorch.callbacks import EarlyStopping
 from scvi.train import Trainer
+from torch import Tensor
 
 from sccalmflow.flow import VolterraFlow
 from sccalmflow.pp._hold_out import draw_combinations
@@ -22,7 +24,7 @@ from sccalmflow.pp._hold_out import draw_combinations
 from ._data import BatchSampler, PromptBook, TrainingData
 from ._presets import Settings
 from ._schema import Labels, Schema
-from ._training import MONITOR, FlowData, FlowTrainingPlan, KeepBest, NonFiniteLossError, SaveLast, Validation
+from ._training import MONITOR, FlowData, FlowTrainingPlan, KeepBest, SaveLast, Validation
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +111,7 @@ class Fitter:
         self.flow, self.data, self.schema = flow, data, schema
         self.settings, self.book, self.options = settings, book, options
         self.history: History = {}
-        self.has_weights = False
+        self.best: dict[str, Tensor] | None = None
 
     def run(self) -> None:
         """Train, and leave the best weights in the network.
@@ -119,6 +121,17 @@ class Fitter:
         NonFiniteLossError
             The loss was not finite; the network holds its best weights until then.
         """
+        start = deepcopy(self.flow.state_dict())
+        if self.options.checkpoint_dir is not None and not self.options.resume:
+            self._forget(Path(self.options.checkpoint_dir))
+        try:
+            # Dropout and Lightning's loaders draw from the global state, which is the user's.
+            with torch.random.fork_rng():
+                self._run(start)
+        finally:
+            self.flow.load_state_dict(start if self.best is None else self.best)
+
+    def _run(self, start: dict[str, Tensor]) -> None:
         options = self.options
         held = choose_validation(self.data, self.schema, options.validation_size, options.seed)
         if not options.validation_size:
@@ -131,26 +144,36 @@ class Fitter:
             self._fit(self.data, None, options.max_epochs, "refit")
             return
         logger.info("Validating on %s.", "; ".join(map(self.schema.describe, held)))
-        start = deepcopy(self.flow.state_dict())
         n_epochs = self._search(held)
         if options.refit:
             logger.info("Best after %d epochs; training on all conditions for as long.", n_epochs)
             self.flow.load_state_dict(start)
             self._fit(self.data, None, n_epochs, "refit")
 
+    def _forget(self, folder: Path) -> None:
+        """Remove what an earlier run left, lest a later resumption take it for this run's."""
+        for name in ("search/last.ckpt", "search/best.json", "refit/last.ckpt"):
+            (folder / name).unlink(missing_ok=True)
+
     def _search(self, held: Sequence[Labels]) -> int:
         """Train without the validation conditions; the number of epochs that was best."""
         done = Path(self.options.checkpoint_dir or "", "search", "best.json")
         if self.options.resume and self.options.refit and done.exists():
-            return int(json.loads(done.read_text())["n_epochs"])
+            found = json.loads(done.read_text())
+            self._add_history(found["curves"])
+            return int(found["n_epochs"])
         is_held = [condition.labels in held for condition in self.data.conditions]
         rest = self.data.subset([not value for value in is_held])
-        n_epochs = self._fit(rest, self.data.subset(is_held), self.options.max_epochs, "search")
+        keep = self._fit(rest, self.data.subset(is_held), self.options.max_epochs, "search")
         if self.options.checkpoint_dir is not None:
-            done.write_text(json.dumps({"n_epochs": n_epochs}))
-        return n_epochs
+            done.write_text(json.dumps({"n_epochs": keep.n_epochs, "curves": keep.curves}))
+        return keep.n_epochs
 
-    def _fit(self, data: TrainingData, held: TrainingData | None, max_epochs: int, name: str) -> int:
+    def _add_history(self, curves: dict[str, list[float]]) -> None:
+        for name, values in curves.items():
+            self.history[name] = pd.DataFrame({name: values}, index=pd.RangeIndex(len(values), name="epoch"))
+
+    def _fit(self, data: TrainingData, held: TrainingData | None, max_epochs: int, name: str) -> KeepBest:
         options, schema, settings = self.options, self.schema, self.settings
         sampler = BatchSampler(data, self.flow, schema, settings, self.book)
         validation = None
@@ -177,18 +200,13 @@ class Fitter:
         checkpoint = Path(options.checkpoint_dir or "", name, "last.ckpt")
         try:
             trainer.fit(plan, batches, ckpt_path=str(checkpoint) if options.resume and checkpoint.exists() else None)
-        except NonFiniteLossError:
-            if keep.weights is not None:
-                self.flow.load_state_dict(keep.weights)
-            self.has_weights |= keep.weights is not None
-            raise
+            self.best = keep.weights
         finally:
-            self.history |= {key: frame.copy() for key, frame in trainer.logger.experiment.data.items()}
-        assert keep.weights is not None  # at least one epoch has ended
-        self.flow.load_state_dict(keep.weights)
+            # Where this run breaks off, the best of an earlier one is better than the first epochs of this one.
+            self.best = keep.weights if self.best is None else self.best
+            self._add_history(keep.curves)
         self.flow.to(trainer.strategy.root_device).eval()
-        self.has_weights = True
-        return keep.n_epochs
+        return keep
 
     def _trainer(self, keep: KeepBest, validates: bool, max_epochs: int, name: str) -> Trainer:
         options = self.options

@@ -116,10 +116,12 @@ def load_state(folder: Path) -> ModelState:
             raise ValueError(f"it has format {config.get('format')!r}, and this version reads {_FORMAT}")
         settings = Settings(**config["settings"])
         language_model = dict(config["language_model"])
-        clm = CausalLM.from_config(
-            CONFIG_MAPPING[language_model.pop("model_type")].from_dict(language_model), settings.attention
-        )
-        flow = VolterraFlow(FlowConfig(**config["flow"]), clm)
+        # The first weights are drawn at random, though nobody sees them.
+        with torch.random.fork_rng():
+            clm = CausalLM.from_config(
+                CONFIG_MAPPING[language_model.pop("model_type")].from_dict(language_model), settings.attention
+            )
+            flow = VolterraFlow(FlowConfig(**config["flow"]), clm)
         flow.load_state_dict(load_file(folder / _NETWORK))
         arrays = {name: tensor.numpy() for name, tensor in load_file(folder / _PCA).items()}
         pca = PCA(**arrays, scale=config["scale"], var_names=np.asarray(config["var_names"], dtype=object))

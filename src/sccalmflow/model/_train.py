@@ -98,4 +98,4 @@ class TrainingMixin:
         finally:
             self.module.eval()
             self.history_ = state.history = fitter.history
-            self.is_trained_ = state.is_trained = state.is_trained or fitter.has_weights
+            self.is_trained_ = state.is_trained = state.is_trained or fitter.best is not None

@@ -27,8 +27,9 @@ MONITOR = "validation_edistance"
 _WARMUP_STEPS = 50
 _FINAL_LEARNING_RATE = 0.05
 _EMA_DECAY = 0.99
-# Cells of each validation condition: E-distance is quadratic in them, and settles long before.
-_VALIDATION_CELLS = 300
+# Cells in all, and of each condition: with many conditions, fewer of each will do for their mean.
+_VALIDATION_CELLS = 2000
+_VALIDATION_CELLS_EACH = 300
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -50,7 +51,8 @@ class Validation:
         source, name_context = settings.source, settings.names_context(is_seen=False)
         generator = seeded_generator(seed, 1)
         self.book, self.source, self.seed = book, source, seed
-        n_each = max(1, 2 * _VALIDATION_CELLS // len(data.conditions))
+        n_each = min(_VALIDATION_CELLS_EACH, max(50, _VALIDATION_CELLS // len(data.conditions)))
+        self.n_cells = n_each
         self.batch = sampler.draw_conditions(torch.arange(len(data.conditions)).repeat_interleave(n_each), generator)
         self.requests, self.truth = [], []
         for condition, rows in zip(data.conditions, data.members, strict=True):
@@ -63,7 +65,7 @@ class Validation:
                     None if controls is None else data.scores[controls],
                 )
             )
-            chosen = rows[torch.randperm(len(rows), generator=generator)[:_VALIDATION_CELLS]]
+            chosen = rows[torch.randperm(len(rows), generator=generator)[:n_each]]
             self.truth.append(data.scores[chosen].numpy())
 
     def edistance(self, flow: VolterraFlow) -> float:
@@ -73,7 +75,7 @@ class Validation:
             self.book,
             self.requests,
             source=self.source,
-            n_cells=_VALIDATION_CELLS,
+            n_cells=self.n_cells,
             temperature=1.0,
             seed=self.seed,
             batch_size=1024,
@@ -95,7 +97,10 @@ class FlowData(pl.LightningDataModule):
         """Batches of one epoch, drawn in this process: there is nothing to read from disk."""
         rank = self.trainer.global_rank if self.trainer is not None else 0
         self.batches = TrainingBatches(self.sampler, self.batch_size, self.n_batches, self.seed, rank)
-        return DataLoader(self.batches, batch_size=None)
+        # Lightning draws the first batch of a resumed run before it knows the epoch; it does know the step.
+        self.batches.epoch = self.trainer.global_step // self.n_batches if self.trainer is not None else 0
+        # A loader draws a number when it starts; from the global state it would shift the dropout.
+        return DataLoader(self.batches, batch_size=None, generator=torch.Generator())
 
     def val_dataloader(self) -> Any:
         """The validation batch, or nothing."""
@@ -121,7 +126,7 @@ class FlowTrainingPlan(pl.LightningModule):
     max_steps
         Length of the schedule.
     seed
-        Seed of the decoder's noise.
+        Seed of dropout and of the decoder's noise.
     """
 
     def __init__(
@@ -145,7 +150,10 @@ class FlowTrainingPlan(pl.LightningModule):
         self.noise_seed = seed
 
     def on_train_epoch_start(self) -> None:
-        """Let the batches, and the decoder's noise, of this epoch be its own."""
+        """Let the batches, the dropout and the decoder's noise of this epoch be its own, also in a resumed run."""
+        torch.manual_seed(
+            seeded_generator(self.noise_seed, 4, self.current_epoch, self.trainer.global_rank).initial_seed()
+        )
         self.trainer.datamodule.batches.epoch = self.current_epoch  # type: ignore[attr-defined]
         self.noise = torch.Generator(self.device).manual_seed(
             seeded_generator(self.noise_seed, 2, self.current_epoch).initial_seed()
@@ -184,7 +192,7 @@ class FlowTrainingPlan(pl.LightningModule):
         matrices = [p for p in self.flow.parameters() if p.requires_grad and p.dim() > 1]
         others = [p for p in self.flow.parameters() if p.requires_grad and p.dim() <= 1]
         groups = [{"params": matrices, "weight_decay": self.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        optimizer = torch.optim.AdamW(groups, lr=self.lr, betas=(0.9, 0.99))
+        optimizer = torch.optim.AdamW(groups, lr=self.lr, betas=(0.9, 0.99), fused=True)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._learning_rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -195,7 +203,7 @@ class FlowTrainingPlan(pl.LightningModule):
 
 
 class KeepBest(pl.Callback):
-    """Keep the averaged weights of the best epoch in memory.
+    """Keep the averaged weights of the best epoch in memory, and the value of each metric in every epoch.
 
     Best is the lowest validation E-distance; without validation, the last epoch.
     """
@@ -203,9 +211,12 @@ class KeepBest(pl.Callback):
     def __init__(self) -> None:
         self.best, self.n_epochs = math.inf, 0
         self.weights: dict[str, Tensor] | None = None
+        self.curves: dict[str, list[float]] = {}
 
     def on_train_epoch_end(self, trainer: pl.Trainer, plan: pl.LightningModule) -> None:
         """Compare with the best so far."""
+        for name, metric in trainer.callback_metrics.items():
+            self.curves.setdefault(name, []).append(float(metric))
         value = float(trainer.callback_metrics.get(MONITOR, -trainer.current_epoch))
         if value < self.best:
             self.best, self.n_epochs = value, trainer.current_epoch + 1
@@ -213,11 +224,12 @@ class KeepBest(pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
-        return {"best": self.best, "n_epochs": self.n_epochs, "weights": self.weights}
+        return {"best": self.best, "n_epochs": self.n_epochs, "weights": self.weights, "curves": self.curves}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
         self.best, self.n_epochs, self.weights = state["best"], state["n_epochs"], state["weights"]
+        self.curves = state["curves"]
 
 
 class SaveLast(pl.Callback):
