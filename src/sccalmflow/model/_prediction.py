@@ -45,8 +45,9 @@ class PredictionMixin:
         Parameters
         ----------
         conditions
-            A DataFrame with a column for each condition key (repeated rows count once; a column ``prompt``, where
-            present, replaces the template's sentence), sentences, or an AnnData whose ``obs`` is such a DataFrame.
+            A DataFrame with a column for each condition key (repeated rows count once; a column ``prompt``, or the
+            ``prompt_key`` of the set-up, replaces the template's sentence), sentences, or an AnnData whose ``obs`` is
+            such a DataFrame.
         n_cells
             Cells of each condition.
         control

@@ -62,10 +62,11 @@ def read_conditions(
 
 def _from_frame(frame: pd.DataFrame, state: ModelState, name_context: bool | None) -> list[Asked]:
     schema = state.schema
-    has_prompt = "prompt" in frame
-    if has_prompt and not set(schema.keys) & set(frame.columns):
-        return read_conditions(frame["prompt"].tolist(), state)
-    columns = [*schema.keys, "prompt"] if has_prompt else list(schema.keys)
+    # The set-up's own column of sentences replaces the template also here, or the model would read what it never saw.
+    prompt_key = "prompt" if "prompt" in frame else schema.prompt_key
+    if prompt_key in frame and not set(schema.keys) & set(frame.columns):
+        return read_conditions(frame[prompt_key].tolist(), state)
+    columns = list(schema.keys) if prompt_key is None else [*schema.keys, prompt_key]
     for key in columns:
         if key not in frame:
             found = [str(column) for column in frame.columns]
@@ -76,7 +77,7 @@ def _from_frame(frame: pd.DataFrame, state: ModelState, name_context: bool | Non
     for row in rows:
         labels = row[: len(schema.keys)]
         named = state.settings.names_context(is_seen=labels in state.seen) if name_context is None else name_context
-        sentence = row[-1] if has_prompt else schema.sentence_to_predict(labels, name_context=named)
+        sentence = row[-1] if prompt_key is not None else schema.sentence_to_predict(labels, name_context=named)
         asked.append(Asked(labels, sentence, novelty(schema, labels, state.seen)))
     return asked
 
