@@ -1,0 +1,291 @@
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+
+import sccalmflow as scf
+
+KEYS = ["cell_type", "perturbation", "chronicity"]
+SENTENCE = "Generate a NK cell stimulated with IL-6 and exposure chronic:"
+
+
+def scores(pred: ad.AnnData, row: pd.Series) -> np.ndarray:
+    """Predicted scores of one condition."""
+    return pred.obsm["X_pca"][(pred.obs[KEYS].astype(str) == row).all(axis=1).to_numpy()]
+
+
+def control_scores(adata: ad.AnnData, cell_type: str, chronicity: str) -> np.ndarray:
+    obs = adata.obs
+    rows = (obs["perturbation"] == "control") & (obs["cell_type"] == cell_type) & (obs["chronicity"] == chronicity)
+    return adata.obsm["X_pca"][rows.to_numpy()]
+
+
+def is_among(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Whether each row of x is a row of y."""
+    return (np.abs(x[:, None] - y[None]).max(-1) < 1e-5).any(1)
+
+
+# What a prediction is
+
+
+def test_prediction_has_the_genes_labels_and_provenance_of_the_model(trained, predict, cells, conditions) -> None:
+    pred = predict(trained, conditions, n_cells=7, seed=5, temperature=0.5)
+    assert pred.shape == (21, 12)
+    assert list(pred.var_names) == list(cells.var_names)
+    assert pred.obs_names.is_unique
+    expected = [tuple(row) for row in conditions.itertuples(index=False) for _ in range(7)]
+    assert list(pred.obs[KEYS].astype(str).itertuples(index=False, name=None)) == expected
+    assert pred.obs["prompt"].iloc[7] == "Generate a B cell stimulated with IFN and exposure acute:"
+    assert pred.obs["prompt"].iloc[-1] == "Generate a CD4 T cell with no stimulation and exposure chronic:"
+    made = pred.uns["sccalmflow"]
+    assert made["version"] == scf.__version__
+    assert (made["sampling"]["seed"], made["sampling"]["temperature"]) == (5, 0.5)
+    assert list(made["condition_keys"]) == KEYS
+
+
+def test_expression_is_the_inverse_projection_of_the_scores(trained, predict, cells, conditions) -> None:
+    pred = predict(trained, conditions)
+    stored = cells.uns["pca"]
+    expected = stored["mean"] + stored["scale"] * pred.obsm["X_pca"] @ cells.varm["PCs"].T
+    np.testing.assert_allclose(pred.X, expected, atol=1e-5)
+    np.testing.assert_allclose(scf.pp.reconstruct(pred), pred.X, atol=1e-6)
+
+
+def test_trajectories_start_at_control_cells_of_the_context_and_end_at_the_prediction(
+    trained, predict, cells, conditions
+) -> None:
+    pred = predict(trained, conditions, return_trajectory=True)
+    path = pred.obsm["trajectory"]
+    assert path.shape == (60, 3, 5)
+    np.testing.assert_array_equal(path[:, -1], pred.obsm["X_pca"])
+    for row, (cell_type, _, chronicity) in enumerate(conditions.itertuples(index=False)):
+        start = path[20 * row : 20 * row + 20, 0]
+        assert is_among(start, control_scores(cells, cell_type, chronicity)).all()
+        assert len(np.unique(start, axis=0)) > 5
+    np.testing.assert_array_equal(predict(trained, conditions).obsm["X_pca"], pred.obsm["X_pca"])
+
+
+def test_training_taught_what_perturbations_do(trained, predict, cells) -> None:
+    """The model is tiny, but must be closer to the truth than the control cells that it starts from."""
+    seen = cells.obs.loc[(cells.obs["split"] == "train") & (cells.obs["perturbation"] != "control"), KEYS]
+    pred = predict(trained, seen, n_cells=100)
+    ours, none = [], []
+    for _, row in seen.drop_duplicates().astype(str).iterrows():
+        truth = cells.obsm["X_pca"][(cells.obs[KEYS].astype(str) == row).all(axis=1).to_numpy()].mean(0)
+        ours.append(np.linalg.norm(scores(pred, row).mean(0) - truth))
+        none.append(np.linalg.norm(control_scores(cells, row["cell_type"], row["chronicity"]).mean(0) - truth))
+    assert np.mean(ours) < 0.7 * np.mean(none)
+
+
+@pytest.mark.parametrize("free_text", [False, True])
+def test_a_prediction_survives_a_file(trained, predict, cells, conditions, tmp_path: Path, free_text: bool) -> None:
+    if free_text:
+        pred = predict(trained, ["Show me something else:"], control=cells, return_trajectory=True)
+    else:
+        pred = predict(trained, conditions, return_trajectory=True)
+    pred.write_h5ad(tmp_path / "pred.h5ad")
+    read = ad.read_h5ad(tmp_path / "pred.h5ad")
+    np.testing.assert_array_equal(read.X, pred.X)
+    np.testing.assert_array_equal(read.obsm["trajectory"], pred.obsm["trajectory"])
+    pd.testing.assert_frame_equal(read.obs, pred.obs)
+
+
+# What a predicted cell depends on
+
+
+@pytest.mark.parametrize("batch_size", [1, 64, 100, 200])
+def test_a_cell_does_not_depend_on_the_batch_size(trained, predict, conditions, batch_size: int) -> None:
+    expected = predict(trained, conditions, n_cells=130).obsm["X_pca"]
+    pred = predict(trained, conditions, n_cells=130, batch_size=batch_size)
+    np.testing.assert_allclose(pred.obsm["X_pca"], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("n_cells", [1, 63, 64, 65])
+def test_a_cell_does_not_depend_on_how_many_follow(trained, predict, conditions, n_cells: int) -> None:
+    many, few = predict(trained, conditions, n_cells=130), predict(trained, conditions, n_cells=n_cells)
+    for _, row in conditions.iterrows():
+        np.testing.assert_allclose(scores(few, row), scores(many, row)[:n_cells], atol=1e-5)
+
+
+def test_a_cell_does_not_depend_on_order_or_the_other_conditions(trained, predict, conditions) -> None:
+    together, reversed_ = predict(trained, conditions, n_cells=70), predict(trained, conditions[::-1], n_cells=70)
+    for number, (_, row) in enumerate(conditions.iterrows()):
+        alone = predict(trained, conditions.iloc[[number]], n_cells=70)
+        np.testing.assert_allclose(scores(alone, row), scores(together, row), atol=1e-5)
+        np.testing.assert_allclose(scores(reversed_, row), scores(together, row), atol=1e-5)
+
+
+def test_the_same_seed_gives_the_same_cells_and_another_seed_others(trained, predict, conditions) -> None:
+    first, again, other = (predict(trained, conditions, seed=seed).obsm["X_pca"] for seed in (3, 3, 4))
+    np.testing.assert_array_equal(first, again)
+    assert not is_among(other, first).any()
+
+
+def test_conditions_draw_their_own_control_cells_and_noise(trained, predict) -> None:
+    frame = pd.DataFrame({"cell_type": "B", "perturbation": ["IFN", "IL-6"], "chronicity": "acute"})
+    path = predict(trained, frame, return_trajectory=True).obsm["trajectory"]
+    assert (np.abs(path[:20, 0] - path[20:, 0]).max(1) < 1e-5).mean() < 0.5
+
+
+def test_a_lower_temperature_narrows_the_cells(trained, predict, conditions) -> None:
+    spread = [predict(trained, conditions[:1], n_cells=300, temperature=t).obsm["X_pca"].std(0).mean() for t in (0, 1)]
+    assert spread[0] < 0.9 * spread[1]
+
+
+# What can be asked for
+
+
+def test_conditions_may_be_a_frame_an_anndata_or_sentences(trained, predict, cells, conditions) -> None:
+    seen = conditions[1:]
+    expected = predict(trained, seen)
+    subset = cells[pd.MultiIndex.from_frame(cells.obs[KEYS].astype(str)).isin(pd.MultiIndex.from_frame(seen))]
+    for other in (subset, subset.obs, seen.astype("category"), expected.obs["prompt"].tolist()):
+        pred = predict(trained, other)
+        assert pred.n_obs == 40  # repeated rows count once
+        for _, row in seen.iterrows():
+            np.testing.assert_allclose(scores(pred, row), scores(expected, row), atol=1e-5)
+
+
+def test_a_single_sentence_is_a_condition(trained, predict) -> None:
+    pred = predict(trained, SENTENCE)
+    assert pred.obs["cell_type"].unique().tolist() == ["NK"]
+    assert pred.obs["novelty"].unique().tolist() == ["unseen combination"]
+
+
+def test_a_column_of_prompts_replaces_the_sentence_and_keeps_the_labels(trained, predict, conditions) -> None:
+    pred = predict(trained, conditions.assign(prompt="Generate a cell stimulated with IFN:"))
+    assert pred.obs["prompt"].unique().tolist() == ["Generate a cell stimulated with IFN:"]
+    assert pred.obs["cell_type"].unique().tolist() == conditions["cell_type"].tolist()
+    usual = predict(trained, conditions)
+    assert np.abs(pred.obsm["X_pca"] - usual.obsm["X_pca"]).max() > 1e-3
+
+
+def test_prompts_alone_are_sentences(trained, predict) -> None:
+    pred = predict(trained, pd.DataFrame({"prompt": [SENTENCE]}))
+    np.testing.assert_array_equal(pred.obsm["X_pca"], predict(trained, [SENTENCE]).obsm["X_pca"])
+
+
+@pytest.mark.parametrize(
+    ("labels", "novelty"),
+    [
+        (("B", "IFN", "acute"), "seen"),
+        (("NK", "control", "chronic"), "seen"),
+        (("NK", "IL-6", "chronic"), "unseen combination"),
+        (("Mono", "IFN", "acute"), "unseen cell type"),
+        (("B", "TNF", "acute"), "unseen perturbation"),
+        (("B", "IFN", "repeated"), "unseen chronicity"),
+        (("Mono", "TNF", "acute"), "unseen cell type, unseen perturbation"),
+        (("Mono", "TNF", "repeated"), "unseen cell type, unseen perturbation, unseen chronicity"),
+    ],
+)
+def test_novelty_says_what_training_has_not_seen(
+    trained, predict, cells, labels: tuple[str, ...], novelty: str
+) -> None:
+    frame = pd.DataFrame([labels], columns=KEYS)
+    control = cells[cells.obs["perturbation"] == "control"].copy()
+    control.obs["cell_type"], control.obs["chronicity"] = labels[0], labels[2]
+    assert predict(trained, frame, control=control).obs["novelty"].unique().tolist() == [novelty]
+
+
+@pytest.mark.parametrize(
+    ("name_context", "held_out", "seen"),
+    [
+        (None, "Generate a cell stimulated with IL-6:", "Generate a B cell stimulated with IFN and exposure acute:"),
+        (True, SENTENCE, "Generate a B cell stimulated with IFN and exposure acute:"),
+        (False, "Generate a cell stimulated with IL-6:", "Generate a cell stimulated with IFN:"),
+    ],
+)
+def test_sentences_name_the_context_of_seen_combinations_or_as_asked_for(
+    trained, predict, conditions, name_context: bool | None, held_out: str, seen: str
+) -> None:
+    pred = predict(trained, conditions[:2], n_cells=1, name_context=name_context)
+    assert pred.obs["prompt"].tolist() == [held_out, seen]
+    assert pred.obs["novelty"].tolist() == ["unseen combination", "seen"]
+    assert pred.obs["cell_type"].tolist() == ["NK", "B"]
+
+
+def test_free_text_starts_from_the_control_cells_given_and_is_marked(trained, predict, cells) -> None:
+    sentence = "Show me a B cell after a night out:"
+    with pytest.raises(ValueError, match="night out.*control=adata.*'prompt'"):
+        predict(trained, [sentence])
+    control = cells[cells.obs["cell_type"] == "B"]
+    pred = predict(trained, [sentence], control=control, return_trajectory=True)
+    assert pred.obs["novelty"].unique().tolist() == ["free text"]
+    assert pred.obs["cell_type"].isna().all()
+    both = np.concatenate([control_scores(cells, "B", chronicity) for chronicity in ("acute", "chronic")])
+    assert is_among(pred.obsm["trajectory"][:, 0], both).all()
+
+
+def test_control_cells_of_a_new_cell_type_are_the_start_of_its_prediction(trained, predict, cells) -> None:
+    frame = pd.DataFrame({"cell_type": ["Mono"], "perturbation": ["IFN"], "chronicity": ["acute"]})
+    with pytest.raises(ValueError, match="no control cells of Mono, acute.*Known contexts: .*control=adata"):
+        predict(trained, frame)
+    control = cells[(cells.obs["perturbation"] == "control") & (cells.obs["cell_type"] == "B")].copy()
+    control.X = control.X + np.float32(0.3)
+    control.obs["cell_type"] = "Mono"
+    # Genes in another order and more of them: the model takes its own.
+    control = ad.concat(
+        [control, ad.AnnData(control.X[:, :1], obs=control.obs, var=pd.DataFrame(index=["more"]))], axis=1, merge="same"
+    )[:, ::-1]
+    pred = predict(trained, frame, control=control, return_trajectory=True)
+    stored = cells.uns["pca"]
+    X = control[control.obs["chronicity"] == "acute", list(cells.var_names)].X
+    expected = (X - stored["mean"]) @ cells.varm["PCs"] / stored["scale"]
+    assert is_among(pred.obsm["trajectory"][:, 0], expected).all()
+    assert pred.uns["sccalmflow"]["sampling"]["control"] == "given"
+
+
+def test_prediction_changes_neither_the_conditions_nor_the_control_cells(trained, predict, cells) -> None:
+    for given in (cells.copy(), cells.obs[KEYS].copy()):
+        control = cells.copy()
+        before, control_before = given.copy(), control.copy()
+        predict(trained, given, n_cells=2, control=control)
+        for now, then in ((given, before), (control, control_before)):
+            if isinstance(now, pd.DataFrame):
+                pd.testing.assert_frame_equal(now, then)
+            else:
+                pd.testing.assert_frame_equal(now.obs, then.obs)
+                np.testing.assert_array_equal(now.X, then.X)
+                assert [*now.obsm, *now.varm, *now.uns] == [*then.obsm, *then.varm, *then.uns]
+
+
+# Other set-ups
+
+
+def test_without_chronicity_and_with_covariates_in_the_template(cells_of, build, train, predict) -> None:
+    adata = cells_of()
+    adata.obs["donor"] = pd.Categorical(np.where(np.arange(adata.n_obs) % 2, "d1", "d2"))
+    setup = {
+        "chronicity_key": None,
+        "covariate_keys": ["donor"],
+        "prompt_template": "{donor}: {cell_type} with {perturbation}",
+        "control_template": "{donor}: {cell_type} alone",
+    }
+    model = train(build(adata, setup=setup))
+    frame = pd.DataFrame({"cell_type": ["B", "B"], "perturbation": ["IFN", "control"], "donor": ["d1", "d2"]})
+    pred = predict(model, frame)
+    assert pred.obs["prompt"].unique().tolist() == ["d1: B with IFN", "d2: B alone"]
+    with pytest.raises(KeyError, match="donor"):
+        predict(model, frame.drop(columns="donor"))
+
+
+def test_two_roles_may_name_the_same_column(cells_of, build, train, predict) -> None:
+    model = train(build(cells_of(), setup={"chronicity_key": "cell_type"}))
+    pred = predict(model, pd.DataFrame({"cell_type": ["B"], "perturbation": ["IFN"]}))
+    assert pred.obs["prompt"].unique().tolist() == ["Generate a B cell stimulated with IFN and exposure B:"]
+
+
+def test_ready_sentences_replace_the_template_in_training_and_prediction(cells_of, build, train, predict) -> None:
+    adata = cells_of()
+    adata.obs["sentence"] = [f"{c}+{p}!" for c, p in adata.obs[["cell_type", "perturbation"]].itertuples(index=False)]
+    model = train(build(adata, setup={"prompt_key": "sentence"}))
+    # The AnnData's own column of sentences is used, and a sentence of training needs no labels.
+    from_anndata = predict(model, adata[adata.obs["cell_type"] == "B"])
+    assert sorted(from_anndata.obs["prompt"].unique()) == ["B+IFN!", "B+IL-6!", "B+control!"]
+    assert set(from_anndata.obs["novelty"]) == {"seen"}
+    usual = predict(model, adata.obs[[*KEYS, "sentence"]].rename(columns={"sentence": "prompt"}))
+    assert set(usual.obs["prompt"]) == set(adata.obs["sentence"])
+    with pytest.raises(KeyError, match="no column 'sentence'"):
+        predict(model, adata.obs[KEYS])
