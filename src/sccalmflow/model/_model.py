@@ -31,7 +31,8 @@ class CaLMFlowModel(TrainingMixin, PredictionMixin, BaseModelClass):
     """Predicts the cells of a condition from a sentence: Volterra flow matching with a causal language model.
 
     Each condition becomes a sentence, and a causal language model (CLM) reads it and transports a source (control
-    cells of the same context, or noise) to cells of that condition, token by continuous token :cite:`calmflow`.
+    cells of the same context, or noise) to cells of that condition, token by continuous token (He et al. 2024,
+    arXiv:2410.05292).
     Set-up, registration and the progress bar are scvi-tools'; training data, network, saving and loading are our own.
 
     Parameters
