@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from sccalmflow import _checks
 from sccalmflow.flow import AttentionName, BackboneName, DecoderName, PathName
 
 SourceName = Literal["noise", "control"]
 PresetName = Literal["default", "paper"]
+_CHOICES = {
+    "path": PathName,
+    "source": SourceName,
+    "decoder": DecoderName,
+    "backbone": BackboneName,
+    "attention": AttentionName,
+}
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,9 @@ class Settings:
         return is_seen or self.source == "noise" or self.omit_probability == 0
 
     def __post_init__(self) -> None:
+        # Here, so that a stranger's saved settings pass it too: transformers would fetch an attention by another name.
+        for name, choices in _CHOICES.items():
+            _checks.one_of(getattr(self, name), get_args(choices), name)
         if self.ot_pairing and self.path != "straight":
             raise ValueError(
                 'ot_pairing=True needs path="straight": on the resampled path a trajectory has no single source cell.'
@@ -82,15 +92,6 @@ def resolve_settings(preset: str, overrides: dict[str, Any]) -> Settings:
     """The preset's settings, with those that were given (not None) in their place."""
     _checks.one_of(preset, PRESETS, "preset")
     known = {field.name: field.type for field in fields(Settings)}
-    for name, options in {
-        "path": ("straight", "resampled"),
-        "source": ("noise", "control"),
-        "decoder": ("variational", "gaussian"),
-        "backbone": ("gpt_neox", "gpt2"),
-        "attention": ("sdpa", "flash_attention_2"),
-    }.items():
-        if overrides.get(name) is not None:
-            _checks.one_of(overrides[name], options, name)
     given = {name: value for name, value in overrides.items() if name in known and value is not None}
     if given.get("source") == "noise":
         given.setdefault("n_steps", _STEPS_FROM_NOISE)
