@@ -62,10 +62,12 @@ class ModelState:
 
 
 def save_state(state: ModelState, folder: Path, *, control_pool: bool) -> None:
-    """Write a model's folder, which must not exist or be empty."""
+    """Write a model's folder, over a model that is there."""
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
+    for name in (_CONFIG, _CONTROLS):
+        (folder / name).unlink(missing_ok=True)
     save_file({name: value.contiguous() for name, value in state.flow.state_dict().items()}, folder / _NETWORK)
     pca = state.pca
     arrays = {"mean": pca.mean, "loadings": pca.loadings, "variance_ratio": pca.variance_ratio}
