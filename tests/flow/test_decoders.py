@@ -86,6 +86,20 @@ def test_gradient_of_the_likelihood_agrees_with_finite_differences() -> None:
         assert bias.grad[component].item() == pytest.approx((values[0] - values[1]) / (2 * step), rel=2e-2)
 
 
+def test_error_weighted_with_the_full_precision_moves_the_mean_as_the_likelihood_does() -> None:
+    decoder, (hidden, now, trajectory) = gaussian(nll_weight=0.0), inputs()
+    decoder.precision_power = 1.0
+    mean, log_variance = (part.detach().requires_grad_() for part in decoder.posterior(hidden, now))
+    decoder.posterior = lambda *_: (mean, log_variance)  # type: ignore[method-assign]
+    weighted, no_pull = torch.autograd.grad(
+        decoder.loss(hidden, now, trajectory)["loss"].sum(), [mean, log_variance], allow_unused=True
+    )
+    endpoint = trajectory[:, :, -1:].expand_as(mean)
+    likelihood = -Normal(mean, (0.5 * log_variance.detach()).exp()).log_prob(endpoint).mean(-1).sum()
+    torch.testing.assert_close(weighted, 2 * torch.autograd.grad(likelihood, mean)[0])
+    assert no_pull is None or not no_pull.any()
+
+
 def test_an_untrained_gaussian_decoder_starts_near_the_current_state() -> None:
     hidden, now, _ = inputs()
     mean, _ = GaussianDecoder(DIM, WIDTH, 16, 0.2).posterior(hidden, now)

@@ -81,14 +81,20 @@ class GaussianDecoder(nn.Module):
     The mean is a residual on the current state. The loss is the squared error of the mean, averaged over the D
     features, plus ``nll_weight`` times the Gaussian log-likelihood in which the error is detached: the variance
     follows the error but cannot trade it away. Needs independent states in time (the resampled path).
+
+    The squared errors of early times, when little is known, are far larger than those of late ones. They can be
+    weighted with the predicted precision to the power ``precision_power`` (without a gradient): 0 counts them as they
+    are, 1 is the gradient of the likelihood, and values between are a compromise (Seitzer et al. 2022, beta = 1 -
+    power).
     """
 
     target: Literal["next", "endpoint"] = "endpoint"
     log_variance_bounds = (-9.0, 5.0)
 
-    def __init__(self, dim: int, width: int, n_hidden: int, nll_weight: float) -> None:
+    def __init__(self, dim: int, width: int, n_hidden: int, nll_weight: float, precision_power: float = 0.0) -> None:
         super().__init__()
         self.nll_weight = nll_weight
+        self.precision_power = precision_power
         self.noise_dim = dim
         last = nn.Linear(n_hidden, 2 * dim)
         # Starts at "the endpoint is the current state": near it, when the source is control cells.
@@ -108,7 +114,7 @@ class GaussianDecoder(nn.Module):
         """Loss of each state; arguments as for :meth:`VariationalDecoder.loss`, parts ``error`` and ``nll``."""
         mean, log_variance = self.posterior(hidden, now)
         squared = (mean - trajectory[..., -1:, :]).square()
-        error = squared.mean(-1)
+        error = (squared * torch.exp(-self.precision_power * log_variance.detach())).mean(-1)
         nll = 0.5 * (squared.detach() * torch.exp(-log_variance) + log_variance).mean(-1)
         return {"loss": error + self.nll_weight * nll, "error": error, "nll": nll}
 
