@@ -45,6 +45,8 @@ class FlowConfig:
         Weight of its divergence; 0.3 is what public research code of the paper's group used.
     nll_weight
         Weight of the Gaussian decoder's likelihood.
+    precision_power
+        Power of the predicted precision that weights its squared errors, from 0 to 1.
     """
 
     dim: int
@@ -58,11 +60,14 @@ class FlowConfig:
     n_latent: int = 16
     kl_weight: float = 0.3
     nll_weight: float = 0.2
+    precision_power: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("dim", "n_steps", "n_space_tokens", "n_trajectories", "n_hidden", "n_latent"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
+        if not 0 <= self.precision_power <= 1:
+            raise ValueError(f"precision_power={self.precision_power} must lie between 0 and 1.")
         if self.n_context_cells < 0:
             raise ValueError(f"n_context_cells={self.n_context_cells} must not be negative.")
         if self.n_space_tokens > self.dim:
@@ -125,7 +130,9 @@ class VolterraFlow(nn.Module):
         width = config.n_space_tokens * clm.width
         self.decoder: Decoder
         if config.decoder == "gaussian":
-            self.decoder = GaussianDecoder(config.dim, width, config.n_hidden, config.nll_weight)
+            self.decoder = GaussianDecoder(
+                config.dim, width, config.n_hidden, config.nll_weight, config.precision_power
+            )
         else:
             self.decoder = VariationalDecoder(config.dim, width, config.n_hidden, config.n_latent, config.kl_weight)
 
