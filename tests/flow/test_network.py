@@ -167,6 +167,8 @@ def test_gradient_of_the_loss_agrees_with_finite_differences(flow_of, prompts_of
         ({"n_space_tokens": 0}, "n_space_tokens=0"),
         ({"n_trajectories": 0}, "n_trajectories=0"),
         ({"n_context_cells": -1}, "n_context_cells=-1"),
+        ({"kl_weight": -0.1}, "kl_weight=-0.1"),
+        ({"nll_weight": float("inf")}, "nll_weight=inf"),
         ({"path": "straight"}, 'decoder="gaussian" needs path="resampled".*decoder="variational"'),
     ],
 )

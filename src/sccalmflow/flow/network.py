@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -70,6 +71,9 @@ class FlowConfig:
             raise ValueError(f"precision_power={self.precision_power} must lie between 0 and 1.")
         if self.n_context_cells < 0:
             raise ValueError(f"n_context_cells={self.n_context_cells} must not be negative.")
+        for name in ("kl_weight", "nll_weight"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name}={getattr(self, name)} must be a number of at least 0.")
         if self.n_space_tokens > self.dim:
             raise ValueError(
                 f"n_space_tokens={self.n_space_tokens} does not fit a state of {self.dim} scores: a space token holds "

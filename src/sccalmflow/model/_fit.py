@@ -68,6 +68,8 @@ class TrainingOptions:
             raise ValueError(f"validation_size={self.validation_size} must be at least 0 and below 1.")
         if self.weight_decay < 0:
             raise ValueError(f"weight_decay={self.weight_decay} must not be negative.")
+        if self.seed < 0:
+            raise ValueError(f"seed={self.seed} must not be negative.")
         if self.resume and self.checkpoint_dir is None:
             raise ValueError("resume=True needs checkpoint_dir, the folder that the earlier run wrote to.")
 

@@ -142,6 +142,8 @@ class CaLMFlowModel(TrainingMixin, PredictionMixin, BaseModelClass):
         settings = resolve_settings(preset, given)
         if control_pool_size < 1:
             raise ValueError(f"control_pool_size={control_pool_size} must be at least 1.")
+        if seed < 0:
+            raise ValueError(f"seed={seed} must not be negative.")
         schema = self._setup_schema()
         check_anndata(adata, schema)
         data = training_data(adata, schema)
