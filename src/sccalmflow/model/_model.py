@@ -243,10 +243,14 @@ class CaLMFlowModel(TrainingMixin, PredictionMixin, BaseModelClass):
         ------
         KeyError
             A column or the scores are missing.
+        TypeError
+            ``covariate_keys`` is a string.
         ValueError
             Labels are missing, blank or not strings, the control label does not occur, names are not unique, scores
             are not finite, the template asks for an unknown name, or the AnnData is empty, a view or backed.
         """
+        if isinstance(covariate_keys, str):
+            raise TypeError(f"covariate_keys={covariate_keys!r} is a string: give a list, [{covariate_keys!r}].")
         covariate_keys = list(covariate_keys)
         setup_method_args = cls._get_setup_method_args(**locals())
         schema = Schema(

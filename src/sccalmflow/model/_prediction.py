@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 from ._predicted import predicted_anndata
@@ -89,6 +90,8 @@ class PredictionMixin:
         if not self.is_trained_:
             raise RuntimeError("The model has not been trained: call model.train() before predicting.")
         for name, value in (("n_cells", n_cells), ("batch_size", batch_size)):
+            if not isinstance(value, Integral):
+                raise TypeError(f"{name}={value!r} must be a whole number.")
             if value < 1:
                 raise ValueError(f"{name}={value} must be at least 1.")
         if not (temperature >= 0 and math.isfinite(temperature)):

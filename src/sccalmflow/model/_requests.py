@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import product
 from typing import NamedTuple
 
@@ -17,6 +18,16 @@ from sccalmflow.pp import PCA
 from ._folder import ModelState
 from ._sampling import Request
 from ._schema import Labels, Schema, novelty
+
+
+@contextmanager
+def _naming(argument: str, obs: str) -> Iterator[None]:
+    """Let the errors of the shared checks, which speak of ``adata``, name the argument that the user gave."""
+    try:
+        yield
+    except (KeyError, ValueError) as error:
+        message = str(error.args[0]).replace("adata.obs[", f"{obs}[").replace("adata", argument)
+        raise type(error)(message) from error
 
 
 class Asked(NamedTuple):
@@ -46,7 +57,8 @@ def read_conditions(
     if isinstance(frame, str):
         frame = [frame]
     if isinstance(frame, pd.DataFrame):
-        asked = _from_frame(frame, state, name_context)
+        with _naming("conditions", "conditions" if frame is conditions else "conditions.obs"):
+            asked = _from_frame(frame, state, name_context)
     elif isinstance(frame, Sequence | np.ndarray | pd.Series) and all(isinstance(item, str) for item in frame):
         known = _known_sentences(state)
         asked = [_from_sentence(sentence, known, state) for sentence in dict.fromkeys(frame)]
@@ -102,14 +114,20 @@ def control_scores(control: AnnData, schema: Schema, pca: PCA) -> dict[Labels, t
 
     Raises
     ------
+    TypeError
+        It is no AnnData.
     KeyError
         A context key is not in ``obs``.
     ValueError
         The genes differ from the model's, values are not finite or raw counts, or there is no control cell.
     """
-    _checks.not_empty(control)
-    _checks.in_memory(control)
-    _checks.obs_labels(control, schema.context_keys)
+    if not isinstance(control, AnnData):
+        raise TypeError(f"control is a {type(control).__name__}: give an AnnData of control cells.")
+    with _naming("control", "control.obs"):
+        _checks.not_empty(control)
+        _checks.in_memory(control)
+        _checks.unique_names(control)
+        _checks.obs_labels(control, schema.context_keys)
     if schema.perturbation_key in control.obs:
         is_control = (control.obs[schema.perturbation_key].astype(str) == schema.control).to_numpy()
         if not is_control.any():
@@ -128,7 +146,6 @@ def control_scores(control: AnnData, schema: Schema, pca: PCA) -> dict[Labels, t
 
 def _model_genes(control: AnnData, pca: PCA) -> AnnData:
     """The model's genes in the model's order."""
-    _checks.unique_names(control)
     missing = [gene for gene in pca.var_names if gene not in control.var_names]
     if missing:
         raise ValueError(
