@@ -26,13 +26,15 @@ help: ## show this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r target text; do \
 		printf '  make %-10s %s\n' "$$target" "$$text"; done
 
+# PASSIVE: on a busy machine, threads that wait by spinning cost more than they win.
 demo: $(VENV)/.test ## train on a built-in simulation, predict held-out conditions; writes demo/
-	MPLBACKEND=Agg $(BIN)/python -m sccalmflow.demo --out demo $(ARGS)
+	MPLBACKEND=Agg OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m sccalmflow.demo --out demo $(ARGS)
 
-# One thread per process: JOBS processes that each took all cores would wait for one another.
+# One thread per process: JOBS processes that each took all cores would wait for one another. Numba, where scanpy
+# calls it, sets OpenMP's number of threads to its own.
 # A file stays with one process, so that a model it trains once is trained once.
 test: $(VENV)/.test ## run the tests and the examples in docstrings
-	MPLBACKEND=Agg OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false \
+	MPLBACKEND=Agg OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false \
 		$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 lint: $(VENV)/.dev ## check style, formatting, types and the direction of imports

@@ -173,6 +173,8 @@ class Fitter:
 
     def _add_history(self, curves: dict[str, list[float]]) -> None:
         for name, values in curves.items():
+            # The second training, on all conditions, has a curve of its own beside the search's.
+            name = "refit_loss" if name in self.history else name
             self.history[name] = pd.DataFrame({name: values}, index=pd.RangeIndex(len(values), name="epoch"))
 
     def _fit(self, data: TrainingData, held: TrainingData | None, max_epochs: int, name: str) -> KeepBest:
@@ -182,6 +184,8 @@ class Fitter:
         if held is not None:
             on_held = BatchSampler(held, self.flow, schema, settings, self.book)
             validation = Validation(on_held, held, schema, self.book, settings, options.seed)
+        # Lightning leaves each part in the mode it finds: dropout would stay off.
+        self.flow.train()
         plan = FlowTrainingPlan(
             self.flow,
             data.conditions,
@@ -197,8 +201,6 @@ class Fitter:
         batches = FlowData(
             sampler, validation, batch_size=options.batch_size, n_batches=options.steps_per_epoch, seed=options.seed
         )
-        # Lightning leaves each part in the mode it finds: dropout would stay off.
-        self.flow.train()
         checkpoint = Path(options.checkpoint_dir or "", name, "last.ckpt")
         try:
             trainer.fit(plan, batches, ckpt_path=str(checkpoint) if options.resume and checkpoint.exists() else None)

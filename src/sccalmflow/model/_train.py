@@ -44,7 +44,8 @@ class TrainingMixin:
 
         Some conditions of the training split are held out for validation; training stops when the E-distance of
         their predicted cells no longer falls, and is then repeated on all training conditions for as many epochs as
-        were best. Weights are an exponential moving average. The curves are in :attr:`history`.
+        were best. Weights are an exponential moving average. The curves are in
+        ``history``: ``train_loss``, ``validation_loss``, ``validation_edistance`` and ``refit_loss``.
 
         Parameters
         ----------

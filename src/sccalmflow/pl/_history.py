@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import pandas as pd
 
-from ._style import BLACK, BLUE, VERMILLION, as_axes, tidy
+from ._style import BLACK, BLUE, SKY, VERMILLION, as_axes, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_COLOURS = {"train": BLUE, "validation": VERMILLION, "": BLACK}
+_COLOURS = {"train": BLUE, "validation": VERMILLION, "refit": SKY, "": BLACK}
 
 
 class HasHistory(Protocol):
@@ -100,12 +100,12 @@ def _curves(model: HasHistory | Mapping[str, pd.DataFrame] | pd.DataFrame) -> di
 
 
 def _panels(curves: Mapping[str, pd.Series]) -> dict[str, dict[str, pd.Series]]:
-    """Curves by quantity, then by "train", "validation" or neither."""
+    """Curves by quantity, then by "train", "validation", "refit" (training once more on all conditions) or neither."""
     panels: dict[str, dict[str, pd.Series]] = {}
     # Curves per epoch come first, and keep the place from their noisy per-step namesakes.
     for name in sorted(curves, key=lambda name: name.endswith("_step")):
         words = re.sub(r"_(epoch|step)$", "", name).split("_")
-        part = next((part for part in ("train", "validation") if part in (words[0], words[-1])), "")
+        part = next((part for part in ("train", "validation", "refit") if part in (words[0], words[-1])), "")
         quantity = "_".join(word for word in words if word != part) or name
         panels.setdefault(quantity, {}).setdefault(part, curves[name])
     return panels
