@@ -91,7 +91,7 @@ class GaussianDecoder(nn.Module):
     target: Literal["next", "endpoint"] = "endpoint"
     log_variance_bounds = (-9.0, 5.0)
 
-    def __init__(self, dim: int, width: int, n_hidden: int, nll_weight: float, precision_power: float = 0.0) -> None:
+    def __init__(self, dim: int, width: int, n_hidden: int, nll_weight: float, precision_power: float) -> None:
         super().__init__()
         self.nll_weight = nll_weight
         self.precision_power = precision_power

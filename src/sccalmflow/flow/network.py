@@ -61,7 +61,7 @@ class FlowConfig:
     n_latent: int = 16
     kl_weight: float = 0.3
     nll_weight: float = 0.2
-    precision_power: float = 0.0
+    precision_power: float = 0.5
 
     def __post_init__(self) -> None:
         for name in ("dim", "n_steps", "n_space_tokens", "n_trajectories", "n_hidden", "n_latent"):

@@ -49,6 +49,7 @@ def build_network(
         n_latent=settings.n_latent,
         kl_weight=settings.kl_weight,
         nll_weight=settings.nll_weight,
+        precision_power=settings.precision_power,
     )
     _check_attention(settings)
     n_positions = settings.max_prompt_tokens + 1 + settings.n_steps

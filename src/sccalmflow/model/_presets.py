@@ -40,6 +40,7 @@ class Settings:
     n_latent: int = 16
     kl_weight: float = 0.3
     nll_weight: float = 0.2
+    precision_power: float = 0.5
     omit_probability: float = 0.5
     max_prompt_tokens: int = 128
     attention: AttentionName = "sdpa"
