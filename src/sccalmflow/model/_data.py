@@ -37,6 +37,17 @@ class Batch(NamedTuple):
     condition: Tensor
 
 
+# The language model reads each distinct prompt of a batch once. With as many prompts as cells, reading them would take
+# most of the time.
+_SEQUENCES_PER_PROMPT = 4
+
+
+def first_positions(sentences: Sequence[str]) -> tuple[list[str], Tensor]:
+    """The distinct sentences in their order, and the position of each sentence among them."""
+    distinct = {sentence: position for position, sentence in enumerate(dict.fromkeys(sentences))}
+    return list(distinct), torch.tensor([distinct[sentence] for sentence in sentences])
+
+
 class CellGroups:
     """Cells in groups, drawn from at random without a loop over the groups."""
 
@@ -145,12 +156,18 @@ class BatchSampler:
             self.context_of = torch.tensor([contexts.index(schema.context(c.labels)) for c in data.conditions])
 
     def draw(self, batch_size: int, generator: torch.Generator) -> Batch:
-        """One batch of ``batch_size`` sequences."""
-        condition = torch.multinomial(self.weight, batch_size, replacement=True, generator=generator)
-        return self.draw_conditions(condition, generator)
+        """One batch of ``batch_size`` sequences, a few of each prompt."""
+        n_prompts = -(-batch_size // _SEQUENCES_PER_PROMPT)
+        condition = torch.multinomial(self.weight, n_prompts, replacement=True, generator=generator)
+        return self.draw_conditions(condition, _SEQUENCES_PER_PROMPT, generator, batch_size)
 
-    def draw_conditions(self, condition: Tensor, generator: torch.Generator) -> Batch:
-        """One batch with the given condition of each sequence, (B,)."""
+    def draw_conditions(
+        self, condition: Tensor, n_each: int, generator: torch.Generator, batch_size: int | None = None
+    ) -> Batch:
+        """One batch with ``n_each`` sequences of each condition, (P,); the first ``batch_size`` of them."""
+        omitted = torch.rand(len(condition), len(self.roles), generator=generator) < self.settings.omit_probability
+        code = (omitted.long() << torch.arange(len(self.roles))).sum(1)
+        condition, code = (part.repeat_interleave(n_each)[:batch_size] for part in (condition, code))
         n_trajectories = self.flow_config.n_trajectories
         endpoint = self.cells.draw(condition, n_trajectories, generator)
         source = self.draw_source(condition, generator)
@@ -158,14 +175,13 @@ class BatchSampler:
             group = condition.repeat_interleave(n_trajectories)
             paired = pair_by_optimal_transport(source.flatten(0, 2), endpoint.flatten(0, 1), group)
             source = paired.view_as(source)
-        omitted = torch.rand(len(condition), len(self.roles), generator=generator) < self.settings.omit_probability
-        code = (omitted.long() << torch.arange(len(self.roles))).sum(1) if self.roles else torch.zeros_like(condition)
         variants, index = torch.stack([condition, code], 1).unique(dim=0, return_inverse=True)
         sentences = [self.sentence(c, o) for c, o in variants.tolist()]
-        context = None
         if self.flow_config.n_context_cells:
             context = self.controls.draw(self.context_of[variants[:, 0]], self.flow_config.n_context_cells, generator)
-        return Batch(endpoint, source, self.book.prompts(sentences, context), index, condition)
+            return Batch(endpoint, source, self.book.prompts(sentences, context), index, condition)
+        distinct, position = first_positions(sentences)
+        return Batch(endpoint, source, self.book.prompts(distinct), position[index], condition)
 
     def draw_source(self, condition: Tensor, generator: torch.Generator) -> Tensor:
         """Source draws, (B, M, n_draws, D)."""

@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from sccalmflow.flow import VolterraFlow, rollout
 
-from ._data import PromptBook, seeded_generator
+from ._data import PromptBook, first_positions, seeded_generator
 from ._presets import SourceName
 
 # Draws are made for this many sequences at a time, so that a cell does not depend on how many are predicted.
@@ -49,8 +49,11 @@ def sample_scores(
     """
     config, device = flow.config, flow.device
     n_sequences = -(-n_cells // config.n_trajectories)
-    context = _context_cells(flow, requests, seed)
-    prompts = book.prompts([request.sentence for request in requests], context)
+    sentences = [request.sentence for request in requests]
+    prompt_of = torch.arange(len(requests))
+    if config.n_context_cells == 0:
+        sentences, prompt_of = first_positions(sentences)
+    prompts = book.prompts(sentences, _context_cells(flow, requests, seed))
     prefix = flow.read_prompts(prompts.to(device))
 
     blocks = [(r, b) for r in range(len(requests)) for b in range(-(-n_sequences // _BLOCK))]
@@ -67,7 +70,7 @@ def sample_scores(
             torch.cat([drawn[:size] for (drawn, _), size in zip(draws, sizes, strict=True)]).to(device),
             torch.cat([noise[:size] for (_, noise), size in zip(draws, sizes, strict=True)]).to(device),
             prefix=prefix,
-            index=torch.tensor([r for (r, _), size in zip(batch, sizes, strict=True) for _ in range(size)]).to(device),
+            index=prompt_of[[r for (r, _), size in zip(batch, sizes, strict=True) for _ in range(size)]].to(device),
             temperature=temperature,
         )
         result = (path if whole_trajectory else path[:, :, -1]).cpu()

@@ -53,7 +53,7 @@ class Validation:
         self.book, self.source, self.seed = book, source, seed
         n_each = min(_VALIDATION_CELLS_EACH, max(50, _VALIDATION_CELLS // len(data.conditions)))
         self.n_cells = n_each
-        self.batch = sampler.draw_conditions(torch.arange(len(data.conditions)).repeat_interleave(n_each), generator)
+        self.batch = sampler.draw_conditions(torch.arange(len(data.conditions)), n_each, generator)
         self.requests, self.truth = [], []
         for condition, rows in zip(data.conditions, data.members, strict=True):
             controls = data.controls.get(schema.context(condition.labels))
