@@ -66,7 +66,8 @@ def test_training_stops_after_epochs_without_improvement_and_repeats_the_best_nu
     scripted(monkeypatch, [3.0, 2.0, 2.5, 2.4, 0.1])
     model = train(build(cells_of()), max_epochs=9, validation_size=0.1, patience=2)
     assert len(model.history["validation_edistance"]) == 4  # best in the second, then two without improvement
-    assert len(model.history["train_loss"]) == 2
+    assert len(model.history["train_loss"]) == 4
+    assert len(model.history["refit_loss"]) == 2
 
 
 def test_without_refit_the_weights_of_the_best_epoch_stay(cells_of, build, train, monkeypatch) -> None:
