@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 from torch import nn
-from torch.distributions import Normal, kl_divergence
+from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal, kl_divergence
 
-from sccalmflow.flow import GaussianDecoder, VariationalDecoder
+from sccalmflow.flow import GaussianDecoder, MixtureDecoder, VariationalDecoder
 
 DIM, WIDTH, LATENT = 3, 8, 4
 
@@ -154,3 +154,39 @@ def test_variances_loss_and_gradients_stay_finite_for_huge_hidden_vectors(make, 
 
 def test_targets_say_what_is_drawn() -> None:
     assert (GaussianDecoder.target, VariationalDecoder.target) == ("endpoint", "next")
+
+
+def mixture() -> MixtureDecoder:
+    torch.manual_seed(0)
+    decoder = MixtureDecoder(DIM, WIDTH, 16, 3)
+    nn.init.normal_(decoder.state[-1].weight, std=0.5)
+    return decoder
+
+
+def as_distribution(decoder: MixtureDecoder, hidden: torch.Tensor, now: torch.Tensor) -> MixtureSameFamily:
+    log_weight, mean, log_variance = decoder.posterior(hidden, now)
+    return MixtureSameFamily(Categorical(logits=log_weight), Independent(Normal(mean, (0.5 * log_variance).exp()), 1))
+
+
+def test_mixture_loss_is_the_likelihood_of_torch_distributions_per_feature() -> None:
+    decoder, (hidden, now, trajectory) = mixture(), inputs()
+    law, endpoint = as_distribution(decoder, hidden, now), trajectory[:, :, -1:].expand(-1, -1, 5, -1)
+    terms = decoder.loss(hidden, now, trajectory)
+    torch.testing.assert_close(terms["loss"], -law.log_prob(endpoint) / DIM - 0.5 * math.log(2 * math.pi))
+    torch.testing.assert_close(terms["error"], (law.mean - endpoint).square().mean(-1))
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.25, 1.0])
+def test_mixture_draws_have_the_mean_and_temperature_times_the_variance_of_the_mixture(temperature: float) -> None:
+    decoder, n = mixture(), 200_000
+    hidden, now, _ = (part[:1, :, :1] for part in inputs())
+    noise = torch.randn(1, 1, n, decoder.noise_dim, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        drawn = decoder.sample(hidden.expand(-1, -1, n, -1), now.expand(-1, -1, n, -1), noise, temperature)[0, 0]
+        law = as_distribution(decoder, hidden, now)
+        torch.testing.assert_close(drawn.mean(0), law.mean[0, 0, 0], atol=0.05, rtol=0)
+        torch.testing.assert_close(drawn.var(0), temperature * law.variance[0, 0, 0], atol=1e-4, rtol=0.02)
+        if temperature == 1:
+            shares = (drawn[:, None] < drawn[:5]).double().mean(0)
+            expected = (law.sample((n,))[:, 0, 0, 0][:, None] < drawn[:5]).double().mean(0)
+            torch.testing.assert_close(shares, expected, atol=0.01, rtol=0)

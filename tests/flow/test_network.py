@@ -124,7 +124,9 @@ def test_flash_attention_refuses_layouts_that_are_not_causal(flow_of, config: di
         VolterraFlow(FlowConfig(dim=5, **config), clm)
 
 
-@pytest.mark.parametrize(("path", "decoder"), [("resampled", "gaussian"), ("straight", "variational")])
+@pytest.mark.parametrize(
+    ("path", "decoder"), [("resampled", "gaussian"), ("resampled", "mixture"), ("straight", "variational")]
+)
 def test_loss_is_the_decoder_s_averaged_over_trajectories_and_times(flow_of, path: str, decoder: str) -> None:
     flow = flow_of(path=path, decoder=decoder, n_trajectories=2)
     endpoint, source = torch.randn(3, 2, 5), torch.randn(3, 2, flow.n_draws, 5)

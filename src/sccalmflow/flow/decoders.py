@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-DecoderName = Literal["variational", "gaussian"]
+DecoderName = Literal["variational", "gaussian", "mixture"]
 
 
 def mlp(n_in: int, n_hidden: int, n_out: int) -> nn.Sequential:
@@ -124,6 +124,67 @@ class GaussianDecoder(nn.Module):
         return mean + temperature**0.5 * torch.exp(0.5 * log_variance) * noise
 
 
-Decoder = VariationalDecoder | GaussianDecoder
+class MixtureDecoder(nn.Module):
+    """The posterior of the endpoint given the history, a mixture of Gaussians with independent components.
 
-__all__ = ["Decoder", "DecoderName", "GaussianDecoder", "VariationalDecoder", "mlp"]
+    Where the history leaves several places open, a single Gaussian draws endpoints between them, and the states that
+    follow from these belong to no trajectory of training. The means are residuals on the current state. The loss is the
+    negative log-likelihood divided by D. Needs independent states in time (the resampled path).
+    """
+
+    target: Literal["next", "endpoint"] = "endpoint"
+    log_variance_bounds = (-9.0, 5.0)
+
+    def __init__(self, dim: int, width: int, n_hidden: int, n_components: int) -> None:
+        super().__init__()
+        self.sizes = [n_components, n_components * dim, n_components * dim]
+        self.noise_dim = dim + 1
+        last = nn.Linear(n_hidden, sum(self.sizes))
+        nn.init.normal_(last.weight, std=0.05)
+        nn.init.zeros_(last.bias)
+        # Components that start at one place would learn the same.
+        nn.init.normal_(last.bias[n_components : n_components * (1 + dim)])
+        self.state = nn.Sequential(nn.Linear(width + dim, n_hidden), nn.GELU(), last)
+
+    def posterior(self, hidden: Tensor, now: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-weights (..., C), means and log-variances (..., C, D) of the C components."""
+        output = self.state(torch.cat([hidden, now.to(hidden.dtype)], -1)).float()
+        weight, shift, raw = output.split(self.sizes, -1)
+        components = (-1, now.shape[-1])
+        low, high = self.log_variance_bounds
+        log_variance = low + (high - low) * torch.sigmoid(raw.unflatten(-1, components))
+        return weight.log_softmax(-1), now[..., None, :] + shift.unflatten(-1, components), log_variance
+
+    def loss(
+        self, hidden: Tensor, now: Tensor, trajectory: Tensor, *, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """Loss of each state; arguments as for :meth:`VariationalDecoder.loss`, parts ``error`` and ``nll``.
+
+        ``error`` is the squared error of the mixture's mean, averaged over the D features; it is not trained on.
+        """
+        log_weight, mean, log_variance = self.posterior(hidden, now)
+        endpoint = trajectory[..., -1:, :]
+        squared = (mean - endpoint[..., None, :]).square()
+        log_density = -0.5 * (squared * torch.exp(-log_variance) + log_variance).sum(-1)
+        nll = -torch.logsumexp(log_weight + log_density, -1) / now.shape[-1]
+        centre = (log_weight.exp()[..., None] * mean).sum(-2)
+        return {"loss": nll, "error": (centre - endpoint).square().mean(-1).detach(), "nll": nll}
+
+    def sample(self, hidden: Tensor, now: Tensor, noise: Tensor, temperature: float) -> Tensor:
+        """Draw the endpoint (..., D); the last of the (..., D + 1) standard normal numbers chooses the component.
+
+        The temperature shrinks the draw towards the mixture's mean, which scales the variance of the whole law by it.
+        """
+        log_weight, mean, log_variance = self.posterior(hidden, now)
+        weight = log_weight.exp()
+        uniform = torch.special.ndtr(noise[..., -1:])
+        chosen = (weight.cumsum(-1)[..., :-1] < uniform).sum(-1)[..., None, None].expand_as(mean[..., :1, :])
+        spread = torch.exp(0.5 * log_variance.gather(-2, chosen)[..., 0, :])
+        drawn = mean.gather(-2, chosen)[..., 0, :] + spread * noise[..., :-1]
+        centre = (weight[..., None] * mean).sum(-2)
+        return centre + temperature**0.5 * (drawn - centre)
+
+
+Decoder = VariationalDecoder | GaussianDecoder | MixtureDecoder
+
+__all__ = ["Decoder", "DecoderName", "GaussianDecoder", "MixtureDecoder", "VariationalDecoder", "mlp"]

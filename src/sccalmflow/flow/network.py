@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .clm import CausalLM, select_sequences
-from .decoders import Decoder, DecoderName, GaussianDecoder, VariationalDecoder, mlp
+from .decoders import Decoder, DecoderName, GaussianDecoder, MixtureDecoder, VariationalDecoder, mlp
 from .paths import PATHS, PathName
 from .tokens import StateEncoder, prefix_blocks, split_tokens, time_blocks
 
@@ -29,7 +29,8 @@ class FlowConfig:
     path
         ``"resampled"`` or ``"straight"``, see :mod:`sccalmflow.flow.paths`.
     decoder
-        ``"gaussian"`` (needs the resampled path) or ``"variational"``, see :mod:`sccalmflow.flow.decoders`.
+        ``"gaussian"`` and ``"mixture"`` (need the resampled path) or ``"variational"``, see
+        :mod:`sccalmflow.flow.decoders`.
     n_steps
         Time steps T from the source to the data.
     n_space_tokens
@@ -48,6 +49,8 @@ class FlowConfig:
         Weight of the Gaussian decoder's likelihood.
     precision_power
         Power of the predicted precision that weights its squared errors, from 0 to 1.
+    n_components
+        Components of the mixture decoder.
     """
 
     dim: int
@@ -62,9 +65,10 @@ class FlowConfig:
     kl_weight: float = 0.3
     nll_weight: float = 0.2
     precision_power: float = 0.5
+    n_components: int = 4
 
     def __post_init__(self) -> None:
-        for name in ("dim", "n_steps", "n_space_tokens", "n_trajectories", "n_hidden", "n_latent"):
+        for name in ("dim", "n_steps", "n_space_tokens", "n_trajectories", "n_hidden", "n_latent", "n_components"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
         if not 0 <= self.precision_power <= 1:
@@ -79,9 +83,9 @@ class FlowConfig:
                 f"n_space_tokens={self.n_space_tokens} does not fit a state of {self.dim} scores: a space token holds "
                 "at least one. Use fewer space tokens."
             )
-        if self.decoder == "gaussian" and self.path != "resampled":
+        if self.decoder != "variational" and self.path != "resampled":
             raise ValueError(
-                'decoder="gaussian" needs path="resampled": on a straight path two states in sequence give the '
+                f'decoder="{self.decoder}" needs path="resampled": on a straight path two states in sequence give the '
                 'endpoint away, and its posterior has no spread to learn. Choose path="resampled" or '
                 'decoder="variational".'
             )
@@ -137,6 +141,8 @@ class VolterraFlow(nn.Module):
             self.decoder = GaussianDecoder(
                 config.dim, width, config.n_hidden, config.nll_weight, config.precision_power
             )
+        elif config.decoder == "mixture":
+            self.decoder = MixtureDecoder(config.dim, width, config.n_hidden, config.n_components)
         else:
             self.decoder = VariationalDecoder(config.dim, width, config.n_hidden, config.n_latent, config.kl_weight)
 
