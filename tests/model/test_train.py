@@ -64,10 +64,23 @@ def test_training_stops_after_epochs_without_improvement_and_repeats_the_best_nu
     cells_of, build, train, monkeypatch
 ) -> None:
     scripted(monkeypatch, [3.0, 2.0, 2.5, 2.4, 0.1])
-    model = train(build(cells_of()), max_epochs=9, validation_size=0.1, patience=2)
+    model = train(build(cells_of()), max_epochs=9, validation_size=0.1, patience=2, refit=True)
     assert len(model.history["validation_edistance"]) == 4  # best in the second, then two without improvement
     assert len(model.history["train_loss"]) == 4
     assert len(model.history["refit_loss"]) == 2
+
+
+def test_refit_is_for_few_conditions_of_which_those_held_out_are_missed(cells_of, build, train) -> None:
+    from sccalmflow.model._fit import choose_validation
+
+    model = build(cells_of())
+    data, schema = model._data, model._state.schema
+    n_perturbed = sum(not schema.is_control(condition.labels) for condition in data.conditions)
+    for share in (0.05, 0.5):
+        is_missed = len(choose_validation(data, schema, share, seed=0)) > n_perturbed / 8
+        trained = train(build(cells_of()), max_epochs=1, validation_size=share)
+        assert ("refit_loss" in trained.history) == is_missed
+    assert is_missed
 
 
 def test_without_refit_the_weights_of_the_best_epoch_stay(cells_of, build, train, monkeypatch) -> None:

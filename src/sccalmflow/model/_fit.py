@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 # A validation condition with fewer cells says little.
 _MIN_VALIDATION_CELLS = 20
+# Below this share the validation conditions are not missed enough to train a second time.
+_REFIT_ABOVE = 0.125
 History = dict[str, pd.DataFrame]
 
 
@@ -44,7 +46,7 @@ class TrainingOptions:
     weight_decay: float
     validation_size: float
     patience: int | None
-    refit: bool
+    refit: bool | None
     gradient_clip: float
     seed: int
     accelerator: str
@@ -114,6 +116,7 @@ class Fitter:
         self.settings, self.book, self.options = settings, book, options
         self.history: History = {}
         self.best: dict[str, Tensor] | None = None
+        self.refits = bool(options.refit)
 
     def run(self) -> None:
         """Train, and leave the best weights in the network.
@@ -146,8 +149,10 @@ class Fitter:
             self._fit(self.data, None, options.max_epochs, "refit")
             return
         logger.info("Validating on %s.", "; ".join(map(self.schema.describe, held)))
+        perturbed = {c.labels for c in self.data.conditions if not self.schema.is_control(c.labels)}
+        self.refits = len(held) > _REFIT_ABOVE * len(perturbed) if options.refit is None else options.refit
         n_epochs = self._search(held)
-        if options.refit:
+        if self.refits:
             logger.info("Best after %d epochs; training on all conditions for as long.", n_epochs)
             self.flow.load_state_dict(start)
             self._fit(self.data, None, n_epochs, "refit")
@@ -160,7 +165,7 @@ class Fitter:
     def _search(self, held: Sequence[Labels]) -> int:
         """Train without the validation conditions; the number of epochs that was best."""
         done = Path(self.options.checkpoint_dir or "", "search", "best.json")
-        if self.options.resume and self.options.refit and done.exists():
+        if self.options.resume and self.refits and done.exists():
             found = json.loads(done.read_text())
             self._add_history(found["curves"])
             return int(found["n_epochs"])

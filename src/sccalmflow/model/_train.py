@@ -29,7 +29,7 @@ class TrainingMixin:
         weight_decay: float = 0.01,
         validation_size: float = 0.1,
         patience: int | None = 5,
-        refit: bool = True,
+        refit: bool | None = None,
         gradient_clip: float = 1.0,
         seed: int = 0,
         accelerator: str = "auto",
@@ -43,9 +43,10 @@ class TrainingMixin:
         """Train the network.
 
         Some conditions of the training split are held out for validation; training stops when the E-distance of
-        their predicted cells no longer falls, and is then repeated on all training conditions for as many epochs as
-        were best. Weights are an exponential moving average. The curves are in
-        ``history``: ``train_loss``, ``validation_loss``, ``validation_edistance`` and ``refit_loss``.
+        their predicted cells no longer falls, and the weights of the best epoch stay. Where there are so few conditions
+        that those held out are missed, training is then repeated on all of them for as many epochs as were best.
+        Weights are an exponential moving average. The curves are in ``history``: ``train_loss``, ``validation_loss``,
+        ``validation_edistance`` and, with a refit, ``refit_loss``.
 
         Parameters
         ----------
@@ -61,8 +62,9 @@ class TrainingMixin:
         patience
             Epochs without improvement before training stops; None never stops early.
         refit
-            Whether to train once more on all training conditions. Without it the weights of the best epoch stay, and
-            the validation conditions have not been trained on.
+            Whether to train once more on all training conditions, for as many epochs as were best. Without it the
+            validation conditions have not been trained on. Default: where they are more than an eighth of the
+            perturbed training conditions (one of four, say).
         gradient_clip
             Largest norm of the gradient.
         seed
