@@ -305,7 +305,7 @@ def test_a_loss_that_is_not_finite_while_training_on_all_conditions_keeps_the_we
     monkeypatch.setattr(_training.FlowTrainingPlan, "on_train_epoch_start", poison)
     monkeypatch.setattr(_training.KeepBest, "on_train_epoch_end", remember)
     with pytest.raises(FloatingPointError, match="epoch 0"):
-        train(model, max_epochs=2, validation_size=0.1, patience=None)
+        train(model, max_epochs=2, validation_size=0.1, refit=True, patience=None)
     assert model.is_trained_
     assert_same(weights(model), kept[0])
 
