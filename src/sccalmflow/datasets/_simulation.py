@@ -130,7 +130,10 @@ def simulated_cytokines(
 
     axes = {"cell_type": list(CELL_TYPES), "perturbation": list(PERTURBATIONS), "chronicity": list(CHRONICITIES)}
     obs = pd.DataFrame(
-        {key: pd.Categorical.from_codes(code, names) for code, (key, names) in zip(codes, axes.items(), strict=True)},
+        {
+            key: pd.Categorical(np.array(names)[code], categories=names)
+            for code, (key, names) in zip(codes, axes.items(), strict=True)
+        },
         index=[f"cell{i:06d}" for i in range(len(codes[0]))],
     )
     genes = _gene_names(n_genes)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
-import pandas as pd
 import torch
 from anndata import AnnData
 
@@ -59,17 +56,13 @@ def training_data(adata: AnnData, schema: Schema) -> TrainingData:
     mask = training_cells(adata, schema.split_key)
     obs = adata.obs.loc[mask]
     labels = schema.rows(obs)
-    sentences: Sequence[str | None] = [None] * len(labels)
-    if schema.prompt_key is not None:
-        sentences = obs[schema.prompt_key].astype(str).tolist()
+    sentences = [""] * len(labels) if schema.prompt_key is None else obs[schema.prompt_key].astype(str).tolist()
+    groups: dict[tuple[Labels, str], list[int]] = {}
+    for row, key in enumerate(zip(labels, sentences, strict=True)):
+        groups.setdefault(key, []).append(row)
     # Sorted, so that neither the order of categories nor that of the cells decides how conditions are numbered.
-    groups = pd.Series(range(len(labels))).groupby(
-        [pd.Series(labels), pd.Series(sentences, dtype=object).fillna("")], sort=True
-    )
-    conditions, members = [], []
-    for (condition, sentence), rows in groups.groups.items():
-        conditions.append(Condition(condition, sentence or None))
-        members.append(torch.as_tensor(np.asarray(rows)))
+    conditions = [Condition(condition, sentence or None) for condition, sentence in sorted(groups)]
+    members = [torch.tensor(groups[key]) for key in sorted(groups)]
     _check_sizes(conditions, members, schema)
     controls: dict[Labels, list[torch.Tensor]] = {}
     for group, rows in zip(conditions, members, strict=True):

@@ -72,7 +72,7 @@ PRESETS = {
         n_updates=2_000,
         batch_size=128,
         lr=1e-3,
-        temperatures=(0.2, 0.5, 1.0),
+        temperatures=(0.2, 0.5, 1.0, 1.5, 2.0),
     ),
     # The default of the package from noise, at the size that the plane needs.
     "gaussian": _RESAMPLED,
