@@ -14,7 +14,7 @@ def test_the_registry_cannot_be_changed():
         scf.tl.METRICS["mmd"].best = 1.0
 
 
-@pytest.mark.parametrize("metric", scf.tl.METRICS.values(), ids=str)
+@pytest.mark.parametrize("metric", scf.tl.METRICS.values(), ids=scf.tl.METRICS)
 def test_every_metric_reaches_its_best_value_on_a_copy_of_the_truth_or_goes_past_it(metric):
     rng = np.random.default_rng(0)
     y, control = rng.normal(size=(50, 30)), rng.normal(size=(1, 30)) + 1
