@@ -73,8 +73,7 @@ class CaLMFlowModel(TrainingMixin, PredictionMixin, BaseModelClass):
         Latent size of the variational decoder and weight of its divergence.
     nll_weight, precision_power
         Weight of the Gaussian decoder's likelihood, and the power of the predicted precision that weights its squared
-        errors: 0 counts them as they are, 1 is the gradient of the likelihood. One half measured better than 0 on
-        validation conditions (E-distance 0.40 against 0.43 on one of Kang et al.).
+        errors: 0 counts them as they are, 1 is the gradient of the likelihood.
     omit_probability
         Chance that training leaves a context label (cell type, chronicity, a covariate) out of a sentence. It keeps
         the model from learning types by heart, and readies it for sentences that do not name them.
