@@ -90,7 +90,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dim", type=int, default=1000)
     parser.add_argument("--n-steps", type=int, default=64)
-    parser.add_argument("--n-cells", type=int, default=8)
+    parser.add_argument("--n-cells", type=int, default=16)
     parser.add_argument("--n-prompts", type=int, default=2)
     parser.add_argument("--n-tokens", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=3)
