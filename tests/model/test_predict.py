@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import anndata as ad
@@ -127,6 +128,21 @@ def test_conditions_draw_their_own_control_cells_and_noise(trained, predict) -> 
     frame = pd.DataFrame({"cell_type": "B", "perturbation": ["IFN", "IL-6"], "chronicity": "acute"})
     path = predict(trained, frame, return_trajectory=True).obsm["trajectory"]
     assert (np.abs(path[:20, 0] - path[20:, 0]).max(1) < 1e-5).mean() < 0.5
+
+
+def test_cells_of_unseen_conditions_alone_vary_as_new_cells_do(trained, predict, monkeypatch) -> None:
+    frame = pd.DataFrame({"cell_type": "NK", "perturbation": "IL-6", "chronicity": ["acute", "chronic"]})
+    made = {}
+    for factor in (1.0, 0.5):
+        shrunk = replace(trained._state.pca, shrinkage=np.full(5, factor))
+        monkeypatch.setattr(trained._state, "pca", shrunk)
+        made[factor] = predict(trained, frame, n_cells=128, return_trajectory=True)
+    seen, unseen = (made[1.0].obs["novelty"] == name for name in ("seen", "unseen combination"))
+    as_drawn, drawn_in = made[1.0].obsm["X_pca"], made[0.5].obsm["X_pca"]
+    np.testing.assert_array_equal(drawn_in[seen], as_drawn[seen])
+    mean = as_drawn[unseen].mean(axis=0)
+    np.testing.assert_allclose(drawn_in[unseen], mean + 0.5 * (as_drawn[unseen] - mean), atol=1e-5)
+    np.testing.assert_array_equal(made[0.5].obsm["trajectory"][:, -1], drawn_in)
 
 
 def test_a_lower_temperature_narrows_the_cells(trained, predict, conditions) -> None:

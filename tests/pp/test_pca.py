@@ -54,6 +54,36 @@ def test_many_genes_take_the_iterative_path_and_agree_with_the_exact_one(monkeyp
             np.testing.assert_allclose(iterative.uns["pca"][key], exact.uns["pca"][key], rtol=1e-4)
 
 
+def test_shrinkage_says_how_much_less_new_cells_vary() -> None:
+    rng = np.random.default_rng(0)
+    loud = rng.normal(size=(3, 200)) * np.array([[2.0], [1.5], [1.0]])
+    X = (rng.normal(size=(3_000, 3)) @ loud + rng.normal(size=(3_000, 200))).astype(np.float32)
+    adata = ad.AnnData(X)
+    adata.obs["split"] = pd.Categorical(np.where(np.arange(3_000) < 300, "train", "heldout"))
+    pp.pca(adata, n_comps=20, values="any")
+    train = (adata.obs["split"] == "train").to_numpy()
+    spread = [adata.obsm["X_pca"][rows].std(axis=0) for rows in (~train, train)]
+    shrinkage = adata.uns["pca"]["shrinkage"]
+    # Three real components of the population, and seventeen that the training cells alone vary along.
+    np.testing.assert_allclose(shrinkage[:3], 1, atol=0.15)
+    assert shrinkage[3:].mean() == pytest.approx((spread[0] / spread[1])[3:].mean(), abs=0.04)
+    assert 0.5 < shrinkage[3:].mean() < 0.75
+
+
+@pytest.mark.parametrize("as_sparse", [True, False])
+def test_shrinkage_agrees_with_scikit_learn_on_cells_left_out(as_sparse: bool) -> None:
+    adata = make(n=150, as_sparse=as_sparse)
+    pp.pca(adata, n_comps=4)
+    X = dense(adata)[(adata.obs["split"] == "train").to_numpy()]
+    inside, outside = np.zeros(4), np.zeros(4)
+    for i in range(3):
+        left_out = np.arange(len(X)) % 10 == i
+        reference = SklearnPCA(4, svd_solver="full").fit(X[~left_out])
+        inside += reference.transform(X[~left_out]).var(axis=0) * left_out.sum()
+        outside += (reference.transform(X[left_out]) ** 2).sum(axis=0)
+    np.testing.assert_allclose(adata.uns["pca"]["shrinkage"], np.minimum(1, np.sqrt(outside / inside)), rtol=1e-4)
+
+
 @given(
     seed=st.integers(0, 10_000),
     n=st.integers(8, 40),

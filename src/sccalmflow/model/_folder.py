@@ -70,7 +70,7 @@ def save_state(state: ModelState, folder: Path, *, control_pool: bool) -> None:
         (folder / name).unlink(missing_ok=True)
     save_file({name: value.contiguous() for name, value in state.flow.state_dict().items()}, folder / _NETWORK)
     pca = state.pca
-    arrays = {"mean": pca.mean, "loadings": pca.loadings, "variance_ratio": pca.variance_ratio}
+    arrays = {name: getattr(pca, name) for name in ("mean", "loadings", "variance_ratio", "shrinkage")}
     save_file({name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}, folder / _PCA)
     if control_pool:
         pool = {str(number): scores.contiguous() for number, scores in enumerate(state.controls.values())}
