@@ -2,8 +2,9 @@
 
     SCCALMFLOW_DATA=... python benchmarks/heldout.py --data kang perturbench bodenmiller simulated --seeds 0 1 2
 
-One JSON a run in `--out` with every setting; a finished run is not repeated. The table is the mean over the held-out
-combinations, then over seeds with their standard deviation.
+In `--out`, for each run, a JSON with every setting and the means, and a CSV with the whole report, intervals included;
+for each data set a figure of the first seed's report. A finished run is not repeated. The table is the mean over the
+held-out combinations, then over seeds with their standard deviation.
 """
 
 from __future__ import annotations
@@ -27,11 +28,9 @@ from benchmarks.splits import SPLITS, Split
 
 import sccalmflow as scf
 
-METRICS = ["edistance", "mmd", "pearson_delta", "pearson_delta_top100", "std_ratio", "r2_corr", "r2"]
 
-
-def run(split: Split, name: str, preset: str, seed: int, n_cells: int) -> dict:
-    """One training, and the mean of each metric for each method."""
+def run(split: Split, name: str, preset: str, seed: int, n_cells: int) -> tuple[dict, pd.DataFrame]:
+    """One training: the mean of each metric for each method with all settings, and the whole report."""
     chronicity = "chronicity" if "chronicity" in split.keys else None
     scf.CaLMFlowModel.setup_anndata(
         split.adata,
@@ -47,14 +46,13 @@ def run(split: Split, name: str, preset: str, seed: int, n_cells: int) -> dict:
     start = time.perf_counter()
     pred = model.predict_perturbation(split.heldout, n_cells=n_cells, seed=seed)
     predicted = time.perf_counter() - start
-    report = scf.tl.evaluate(pred, split.adata, values="any", n_boot=0, seed=seed)
-    means = report.groupby(["method", "metric"], sort=False)["value"].mean().unstack()
-    return {
+    report = scf.tl.evaluate(pred, split.adata, values="any", seed=seed)
+    means = scf.tl.summary(report).drop(columns="n_conditions")
+    result = {
         "data": name,
         "preset": preset,
         "seed": seed,
         "metrics": means.to_dict(orient="index"),
-        "per_condition": report[report["method"] == "calmflow"][["condition", "metric", "value"]].to_dict("records"),
         "history": {key: frame.iloc[:, 0].tolist() for key, frame in model.history_.items()},
         "training_seconds": round(trained, 1),
         "cells_per_second": round(pred.n_obs / predicted, 1),
@@ -65,19 +63,20 @@ def run(split: Split, name: str, preset: str, seed: int, n_cells: int) -> dict:
         "versions": {"sccalmflow": scf.__version__, "torch": torch.__version__, "python": platform.python_version()},
         "settings": model.settings,
     }
+    return result, report.drop(columns=list(split.keys))
 
 
 def table(results: list[dict]) -> pd.DataFrame:
     """Mean and standard deviation over seeds of each metric, one row a data set and method."""
     rows = [
-        {"data": result["data"], "method": method, **{m: values[m] for m in METRICS}}
+        {"data": result["data"], "method": method, **values}
         for result in results
         for method, values in result["metrics"].items()
     ]
     grouped = pd.DataFrame(rows).groupby(["data", "method"], sort=False)
     mean, spread = grouped.mean(), grouped.std().fillna(0)
     shown = mean.copy().astype(object)
-    for column in METRICS:
+    for column in mean:
         shown[column] = [f"{m:.3f} ± {s:.3f}" for m, s in zip(mean[column], spread[column], strict=True)]
     return shown
 
@@ -99,14 +98,22 @@ def main() -> None:
             file = arguments.out / f"{name}-{arguments.preset}-{seed}.json"
             if not file.exists():
                 split = split or SPLITS[name]()
-                result = run(split, name, arguments.preset, seed, arguments.n_cells)
+                result, report = run(split, name, arguments.preset, seed, arguments.n_cells)
+                report.round(5).to_csv(file.with_suffix(".csv"), index=False)
                 # Written whole or not at all: an interrupted run is repeated, not half believed.
                 partial = file.with_suffix(".partial")
                 partial.write_text(json.dumps(result, indent=1))
                 os.replace(partial, file)
             results.append(json.loads(file.read_text()))
             print(f"{name} seed {seed}: {results[-1]['training_seconds']} s of training")
-    print(table(results).to_string())
+        draw(arguments.out / f"{name}-{arguments.preset}-{arguments.seeds[0]}.csv")
+    print(table(results).T.to_string())
+
+
+def draw(file: Path) -> None:
+    """The report of one run as a figure beside it."""
+    axes = scf.pl.evaluation(pd.read_csv(file))
+    axes[0].figure.savefig(file.with_suffix(".png"), dpi=120)
 
 
 if __name__ == "__main__":

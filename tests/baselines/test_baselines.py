@@ -7,24 +7,9 @@ from scipy import sparse
 import sccalmflow as scf
 
 KEYS = {"perturbation_key": "perturbation", "control": "control"}
-TYPES, PERTURBATIONS = ("B", "T", "NK"), ("control", "a", "b", "a+b")
-
-
-@pytest.fixture
-def adata():
-    """Effects without noise, the same in every type: the additive baseline must be exact."""
-    rng = np.random.default_rng(0)
-    loadings = np.linalg.qr(rng.normal(size=(12, 4)))[0]
-    profile = {t: rng.gamma(2, 1, 12) + 2 for t in TYPES}
-    effect = {"control": np.zeros(12), "a": rng.normal(0, 0.3, 12), "b": rng.normal(0, 0.3, 12)}
-    effect["a+b"] = effect["a"] + effect["b"]
-    spread = rng.normal(0, 0.1, (8, 12))
-    labels = [(t, p) for t in TYPES for p in PERTURBATIONS]
-    X = np.concatenate([profile[t] + effect[p] + spread for t, p in labels])
-    obs = pd.DataFrame(np.repeat(labels, 8, axis=0), columns=["cell_type", "perturbation"])
-    obs.index = [f"cell{i}" for i in range(len(obs))]
-    obs["split"] = "train"
-    return ad.AnnData(X, obs=obs, obsm={"X_pca": X @ loadings})
+TYPES = ("B", "T", "NK")
+BASELINES = [getattr(scf.baselines, name) for name in ("control", "additive", "perturbed_mean", "nearest", "linear")]
+STORES = [np.asarray, sparse.csr_matrix, sparse.csr_array]
 
 
 def hold_out(adata, *conditions):
@@ -49,7 +34,16 @@ def test_control_returns_the_control_cells_of_the_context_as_they_are(adata):
         np.testing.assert_array_equal(mine.obsm["X_pca"], real.obsm["X_pca"])
 
 
-@pytest.mark.parametrize("store", [np.asarray, sparse.csr_matrix, sparse.csr_array])
+@pytest.mark.parametrize("baseline", BASELINES, ids=lambda baseline: baseline.__name__)
+def test_expression_is_that_of_the_components_where_there_is_a_projection(adata, baseline):
+    heldout = hold_out(adata, ("T", "a"))
+    scf.pp.pca(adata, n_comps=3, values="any")
+    pred = baseline(adata, heldout, **KEYS)
+    expected = pred.obsm["X_pca"] @ adata.varm["PCs"].T * adata.uns["pca"]["scale"] + adata.uns["pca"]["mean"]
+    np.testing.assert_allclose(pred.X, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("store", STORES)
 def test_additive_is_exact_where_effects_add_up(adata, store):
     heldout = hold_out(adata, ("T", "a"), ("B", "b"))
     truth = adata[mask(adata, heldout)]
@@ -85,16 +79,73 @@ def test_contexts_count_the_same_whatever_their_size(adata):
     np.testing.assert_allclose(pred.X, without.X + 0.5)
 
 
+def values(adata):
+    X = adata.X.toarray() if sparse.issparse(adata.X) else adata.X
+    return pd.DataFrame(np.hstack([X, adata.obsm["X_pca"]]), index=adata.obs_names)
+
+
 @pytest.mark.parametrize("split_key", ["split", None])
-@pytest.mark.parametrize("baseline", [scf.baselines.control, scf.baselines.additive])
+@pytest.mark.parametrize("baseline", BASELINES)
 def test_held_out_cells_change_nothing(adata, baseline, split_key):
     heldout = hold_out(adata, ("T", "a"), ("B", "b"))
     before = baseline(adata, heldout, split_key=split_key, **KEYS)
     rows = mask(adata, heldout)
     adata.X[rows], adata.obsm["X_pca"][rows] = 99, -99
     after = baseline(adata, heldout, split_key=split_key, **KEYS)
-    np.testing.assert_array_equal(before.X, after.X)
-    np.testing.assert_array_equal(before.obsm["X_pca"], after.obsm["X_pca"])
+    pd.testing.assert_frame_equal(values(before), values(after))
+
+
+@pytest.mark.parametrize("baseline", BASELINES)
+def test_cells_are_named_and_labelled_whatever_they_come_from(adata, baseline):
+    heldout = hold_out(adata, ("T", "b"), ("T", "a"), ("B", "a"))
+    pred = baseline(adata, heldout, **KEYS)
+    assert pred.obs_names.is_unique and list(pred.var_names) == list(adata.var_names)
+    assert list(pred.obs) == ["cell_type", "perturbation"]
+    assert list(map(tuple, pred.obs.drop_duplicates().to_numpy())) == list(map(tuple, heldout.to_numpy()))
+    numbers, sources = zip(*(name.split("-") for name in pred.obs_names), strict=True)
+    assert set(numbers) == {"0", "1", "2"}
+    # Each source is a training cell: a control of the context, or a cell of the perturbation.
+    was = adata.obs.loc[list(sources)]
+    assert (was["split"] == "train").all()
+    moved = was["perturbation"].to_numpy() != "control"
+    assert (was["perturbation"].to_numpy() == pred.obs["perturbation"])[moved].all()
+    assert (was["cell_type"].to_numpy() == pred.obs["cell_type"])[~moved].all()
+    assert pred.uns["sccalmflow"] == {
+        "condition_keys": ["cell_type", "perturbation"],
+        "split_key": "split",
+        "method": baseline.__name__,
+        **KEYS,
+    }
+
+
+@pytest.mark.parametrize("store", STORES)
+@pytest.mark.parametrize("baseline", BASELINES)
+def test_storage_views_and_the_order_of_cells_and_labels_change_nothing(adata, baseline, store):
+    heldout = hold_out(adata, ("T", "a"), ("B", "b"))
+    expected = values(baseline(adata, heldout, **KEYS)).sort_index()
+    order = np.random.default_rng(1).permutation(adata.n_obs)
+    other = adata[order].copy()
+    other.X = store(other.X)
+    other.obs["cell_type"] = pd.Categorical(other.obs["cell_type"], categories=TYPES[::-1])
+    found = baseline(other, heldout, **KEYS)
+    assert sparse.issparse(found.X) == (sparse.issparse(other.X) and baseline.__name__ not in ("additive", "linear"))
+    for pred in (found, baseline(other[:], heldout, **KEYS)):
+        pd.testing.assert_frame_equal(values(pred).sort_index(), expected)
+
+
+@pytest.mark.parametrize("baseline", BASELINES)
+def test_float32_stays_float32(adata, baseline):
+    heldout = hold_out(adata, ("T", "a"))
+    adata.X, adata.obsm["X_pca"] = adata.X.astype("f4"), adata.obsm["X_pca"].astype("f4")
+    pred = baseline(adata, heldout, **KEYS)
+    assert pred.X.dtype == pred.obsm["X_pca"].dtype == np.float32
+
+
+@pytest.mark.parametrize("baseline", [scf.baselines.additive, scf.baselines.nearest])
+def test_perturbed_cells_without_controls_beside_them_are_no_comparison(adata, baseline):
+    heldout = hold_out(adata, ("T", "a"), ("B", "control"), ("NK", "control")).iloc[:1]
+    with pytest.raises(ValueError, match="'a' has no training cells beside control cells"):
+        baseline(adata, heldout, **KEYS)
 
 
 def test_other_held_out_conditions_are_not_learned_from(adata):
@@ -123,6 +174,16 @@ def test_what_cannot_be_predicted_is_refused_with_a_remedy(adata):
         scf.baselines.additive(adata, ask("T", "aa"), **KEYS)
     with pytest.raises(ValueError, match="'c' was never seen"):
         scf.baselines.additive(adata, ask("T", "a+c"), **KEYS)
+    for baseline in (scf.baselines.nearest, scf.baselines.linear):
+        with pytest.raises(ValueError, match="context 'TT' has no training control cells. Did you mean 'T'"):
+            baseline(adata, ask("TT", "a"), **KEYS)
+        with pytest.raises(ValueError, match="'aa' was never seen in training. Did you mean 'a'"):
+            baseline(adata, ask("T", "aa"), **KEYS)
+    with pytest.raises(ValueError, match="'a' was never seen.* perturbed cells of the context 'TT'"):
+        scf.baselines.perturbed_mean(adata[adata.obs["perturbation"] != "a"], ask("TT", "a"), **KEYS)
+    for baseline in BASELINES:
+        with pytest.raises(ValueError, match="conditions asks for 'control'"):
+            baseline(adata, ask("T", "control"), **KEYS)
     with pytest.raises(ValueError, match="empty"):
         scf.baselines.control(adata, ask("T", "a").iloc[:0], **KEYS)
     with pytest.raises(ValueError, match="missing labels"):

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from ._control import control_cells
-from ._prediction import Cells, predict
-from ._training import Condition, Training, dense, training
+from ._baseline import Baseline
+from ._control import control_rows, why_not_control
+from ._training import Condition, Profile, Training, training
 
 
 def additive(
@@ -18,8 +18,8 @@ def additive(
 
     The training control cells of the same context, plus the mean over training contexts of the perturbation's change:
     mean of its cells minus mean of the controls, in every context that has both, each context counting the same. The
-    change is taken in genes for ``X`` and in PCs for ``obsm["X_pca"]``. A combination "a+b" that training does not
-    have is predicted by the sum of the changes of its parts. Expression is not clipped at 0, so that means stay exact.
+    change is taken in PCs and in genes. A combination "a+b" that training does not have is predicted by the sum of the
+    changes of its parts. Expression is not clipped at 0, so that means stay exact.
 
     Parameters
     ----------
@@ -39,8 +39,9 @@ def additive(
 
     Returns
     -------
-    An AnnData like any prediction: ``X`` (dense), ``obsm["X_pca"]``, the condition columns in ``obs``. Each condition
-    has as many cells as its context has training control cells.
+    An AnnData like any prediction: ``X`` (dense; the expression that ``obsm["X_pca"]`` stands for, or the cells' own
+    where ``adata`` has scores without a projection), ``obsm["X_pca"]``, the condition columns in ``obs``. Each
+    condition has as many cells as its context has training control cells.
 
     Raises
     ------
@@ -48,7 +49,7 @@ def additive(
         A key is not a column of ``adata.obs``.
     ValueError
         A context without training control cells, a perturbation never seen in training beside controls, a label that
-        does not exist, or missing PCs.
+        does not exist, a condition that is a control itself, or missing PCs.
 
     Examples
     --------
@@ -67,18 +68,34 @@ def additive(
     array([[3., 2.]])
     """
     cells = training(adata, conditions, perturbation_key=perturbation_key, control=control, split_key=split_key)
-    return predict(cells, "additive", additive_cells, cells.why_not_additive)
+    return ADDITIVE.predict(cells)
 
 
-def additive_cells(training: Training, condition: Condition) -> Cells:
-    """Control cells of the condition's context, moved by the perturbation's mean change: expression and PCs."""
-    X, pcs = control_cells(training, condition)
-    changes = [training.delta(part) for part in training.parts(training.perturbation(condition))]
-    genes, scores = (np.sum(space, axis=0) for space in zip(*changes, strict=True))
-    return _moved(dense(X), genes), _moved(pcs, scores)
+def why_not_additive(training: Training, condition: Condition) -> str | None:
+    """Why the additive baseline cannot predict this condition, or None."""
+    unknown = [part for part in _parts(training, condition) if not training.seen_beside_control(part)]
+    return why_not_control(training, condition) or (training.why_unseen(unknown[0]) if unknown else None)
 
 
-def _moved(cells: np.ndarray, change: np.ndarray) -> np.ndarray:
-    # The data's own precision: float64 statistics must not double the memory of float32 cells.
-    dtype = cells.dtype if cells.dtype.kind == "f" else np.float64
-    return (cells + change).astype(dtype, copy=False)
+def additive_change(training: Training, condition: Condition) -> Profile:
+    """Mean change that the condition's perturbation makes in training, or the sum of its parts' changes."""
+    changes = [_mean_change(training, part) for part in _parts(training, condition)]
+    genes, pcs = (np.sum(space, axis=0) for space in zip(*changes, strict=True))
+    return genes, pcs
+
+
+def _parts(training: Training, condition: Condition) -> list[str]:
+    return training.parts(training.perturbation(condition), training.seen_beside_control)
+
+
+def _mean_change(training: Training, perturbation: str) -> Profile:
+    """Mean over training contexts of the change against their controls."""
+    changes = []
+    for condition in training.seen_beside_control(perturbation):
+        pair = training.mean(condition), training.mean(training.control_of(condition))
+        changes.append([after - before for after, before in zip(*pair, strict=True)])
+    genes, pcs = (np.mean(space, axis=0) for space in zip(*changes, strict=True))
+    return genes, pcs
+
+
+ADDITIVE = Baseline(name="additive", why_not=why_not_additive, rows=control_rows, change=additive_change)

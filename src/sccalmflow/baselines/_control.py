@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from ._prediction import Cells, predict
+from sccalmflow import _checks
+
+from ._baseline import Baseline
 from ._training import Condition, Training, training
 
 
@@ -14,7 +17,8 @@ def control(
 ) -> AnnData:
     """Predict that nothing happens: the control cells of the same context, as they are.
 
-    The context is all of a condition but its perturbation.
+    The context is all of a condition but its perturbation. The components are those of the cells as they are;
+    expression is what these components stand for, as it is in the prediction of any model of components.
 
     Parameters
     ----------
@@ -34,15 +38,17 @@ def control(
 
     Returns
     -------
-    An AnnData like any prediction: ``X`` (log1p), ``obsm["X_pca"]``, the condition columns in ``obs``. Each condition
-    has as many cells as its context has training control cells.
+    An AnnData like any prediction: ``X`` (dense; the expression that ``obsm["X_pca"]`` stands for, or the cells' own
+    where ``adata`` has scores without a projection), ``obsm["X_pca"]``, the condition columns in ``obs``. Each
+    condition has as many cells as its context has training control cells.
 
     Raises
     ------
     KeyError
         A key is not a column of ``adata.obs``.
     ValueError
-        A context without training control cells, a label that does not exist, or missing PCs.
+        A context without training control cells, a label that does not exist, a condition that is a control itself, or
+        missing PCs.
 
     Examples
     --------
@@ -61,9 +67,21 @@ def control(
     array([[3., 0.]])
     """
     cells = training(adata, conditions, perturbation_key=perturbation_key, control=control, split_key=split_key)
-    return predict(cells, "control", control_cells, cells.why_not_control)
+    return CONTROL.predict(cells)
 
 
-def control_cells(training: Training, condition: Condition) -> Cells:
-    """Training control cells of a condition's context: expression and PCs."""
-    return training.cells(training.control_of(condition))
+def control_rows(training: Training, condition: Condition) -> np.ndarray:
+    """Training control cells of a condition's context."""
+    return training.rows[training.control_of(condition)]
+
+
+def why_not_control(training: Training, condition: Condition) -> str | None:
+    """Why control cells of this context cannot be had, or None."""
+    if training.control_of(condition) in training.rows:
+        return None
+    context = training.context(condition)
+    known = {training.context(other) for other in training.rows if training.perturbation(other) == training.control}
+    return f"the context {context!r} has no training control cells.{_checks.suggest(context, known - {context})}"
+
+
+CONTROL = Baseline(name="control", why_not=why_not_control, rows=control_rows)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -13,14 +13,25 @@ from anndata import AnnData
 from scipy import sparse
 
 from sccalmflow import _checks
+from sccalmflow.pp import PCA
 
 Condition = tuple[str, ...]
 """One label per condition key, in their order."""
+Matrix: TypeAlias = np.ndarray | sparse.csr_matrix
+Profile = tuple[np.ndarray, np.ndarray]
+"""One value per gene, and one per PC."""
+T = TypeVar("T")
 
 
 def dense(X: Any) -> np.ndarray:
     """A dense array, whatever the cells are stored in."""
     return X.toarray() if sparse.issparse(X) else np.asarray(X)
+
+
+def mean_of(X: Any) -> np.ndarray:
+    """Mean of each column, in float64: a sparse matrix sums in its own precision, whatever dtype is asked for."""
+    X = X.astype(np.float64) if sparse.issparse(X) else X
+    return np.asarray(X.mean(axis=0, dtype=np.float64)).ravel()
 
 
 def conditions_of(frame: pd.DataFrame, keys: Sequence[str]) -> list[Condition]:
@@ -69,75 +80,82 @@ class Training:
         """The control condition of the same context."""
         return (*condition[: self.position], self.control, *condition[self.position + 1 :])
 
-    @cached_property
-    def perturbations(self) -> set[str]:
-        """Perturbations with cells and control cells of one context in training."""
-        return {
-            self.perturbation(condition)
-            for condition in self.rows
-            if condition != self.control_of(condition) and self.control_of(condition) in self.rows
-        }
-
-    def parts(self, perturbation: str) -> list[str]:
-        """The perturbations whose changes are added: itself when training has it, else the parts of "a+b"."""
-        if perturbation in self.perturbations:
-            return [perturbation]
-        return [part.strip() for part in perturbation.split("+")]
-
-    def delta(self, perturbation: str) -> tuple[np.ndarray, np.ndarray]:
-        """Mean over training contexts of the change against their controls, in genes and in PCs."""
-        changes = []
-        for condition in self.rows:
-            if self.perturbation(condition) == perturbation and self.control_of(condition) in self.rows:
-                perturbed, control = self._means(condition), self._means(self.control_of(condition))
-                changes.append([after - before for after, before in zip(perturbed, control, strict=True)])
-        genes, pcs = (np.mean(space, axis=0) for space in zip(*changes, strict=True))
-        return genes, pcs
+    def context(self, condition: Condition) -> str:
+        """All labels of a condition but its perturbation, for messages."""
+        return ", ".join(label for i, label in enumerate(condition) if i != self.position)
 
     @cached_property
-    def _known_means(self) -> dict[Condition, tuple[np.ndarray, np.ndarray]]:
+    def by_perturbation(self) -> dict[str, list[Condition]]:
+        """Training conditions of each perturbation other than control."""
+        found: dict[str, list[Condition]] = {}
+        # Sorted, so that nothing (ties, the last digits of sums) depends on the order of the cells.
+        for condition in sorted(self.rows):
+            if self.perturbation(condition) != self.control:
+                found.setdefault(self.perturbation(condition), []).append(condition)
+        return found
+
+    def seen(self, perturbation: str) -> list[Condition]:
+        """Training conditions of a perturbation."""
+        return self.by_perturbation.get(perturbation, [])
+
+    def seen_beside_control(self, perturbation: str) -> list[Condition]:
+        """Those whose context has control cells in training too."""
+        return [condition for condition in self.seen(perturbation) if self.control_of(condition) in self.rows]
+
+    def parts(self, perturbation: str, seen: Callable[[str], list[Condition]]) -> list[str]:
+        """The perturbations whose effects are added: itself when it was seen, else the parts of "a+b"."""
+        return [perturbation] if seen(perturbation) else [part.strip() for part in perturbation.split("+")]
+
+    def why_unseen(self, perturbation: str) -> str:
+        """What to say about a perturbation that training does not have, or not beside control cells."""
+        if self.seen(perturbation):
+            return f"the perturbation {perturbation!r} has no training cells beside control cells of the same context."
+        return (
+            f"the perturbation {perturbation!r} was never seen in training."
+            f"{_checks.suggest(perturbation, self.by_perturbation)}"
+        )
+
+    def cells(self, rows: np.ndarray) -> tuple[Matrix, np.ndarray]:
+        """Expression and PCs of some cells."""
+        return self._X[rows], self._pcs[rows]
+
+    def mean(self, condition: Condition) -> Profile:
+        """Mean expression and mean PCs of the training cells of a condition, taken once."""
+        if condition not in self._means:
+            X, pcs = self.cells(self.rows[condition])
+            self._means[condition] = mean_of(X), pcs.mean(axis=0, dtype=np.float64)
+        return self._means[condition]
+
+    @cached_property
+    def projection(self) -> PCA | None:
+        """What :func:`sccalmflow.pp.pca` left, if it was run."""
+        try:
+            return PCA.from_anndata(self.adata)
+        except KeyError:
+            return None
+
+    def once(self, learn: Callable[[Training], T]) -> T:
+        """What a baseline learns from all training cells, learned when it is first asked for."""
+        if learn not in self._learned:
+            self._learned[learn] = learn(self)
+        return self._learned[learn]
+
+    @cached_property
+    def _means(self) -> dict[Condition, Profile]:
         return {}
 
-    def _means(self, condition: Condition) -> tuple[np.ndarray, np.ndarray]:
-        if condition not in self._known_means:
-            X, pcs = self.cells(condition)
-            # X.mean of a sparse matrix sums in float64 only when told; of a dense one likewise.
-            genes = np.asarray(X.mean(axis=0, dtype=np.float64)).ravel()
-            self._known_means[condition] = genes, pcs.mean(axis=0, dtype=np.float64)
-        return self._known_means[condition]
+    @cached_property
+    def _learned(self) -> dict[Callable[[Training], Any], Any]:
+        return {}
 
-    def cells(self, condition: Condition) -> tuple[np.ndarray | sparse.csr_matrix, np.ndarray]:
-        """Expression and PCs of the training cells of a condition."""
-        rows = self.rows[condition]
-        return self.adata.X[rows], np.asarray(self.adata.obsm["X_pca"])[rows]
+    # Of a view, adata.X and adata.obsm copy everything at each access, and there is one access per condition.
+    @cached_property
+    def _X(self) -> Matrix:
+        return self.adata.X
 
-    def why_not_control(self, condition: Condition) -> str | None:
-        """Why control cells of this context cannot be had, or None."""
-        control = self.control_of(condition)
-        if control in self.rows:
-            return None
-        context = ", ".join(label for i, label in enumerate(condition) if i != self.position)
-        known = {
-            ", ".join(label for i, label in enumerate(other) if i != self.position)
-            for other in self.rows
-            if self.perturbation(other) == self.control
-        }
-        return f"the context {context!r} has no training control cells.{_checks.suggest(context, known - {context})}"
-
-    def why_not_additive(self, condition: Condition) -> str | None:
-        """Why the additive baseline cannot predict this condition, or None."""
-        reason = self.why_not_control(condition)
-        if reason is not None:
-            return reason
-        perturbation = self.perturbation(condition)
-        unknown = [part for part in self.parts(perturbation) if part not in self.perturbations]
-        if not unknown:
-            return None
-        hint = _checks.suggest(unknown[0], self.perturbations)
-        return (
-            f"the perturbation {unknown[0]!r} was never seen in training beside control cells of the same context."
-            f"{hint}"
-        )
+    @cached_property
+    def _pcs(self) -> np.ndarray:
+        return np.asarray(self.adata.obsm["X_pca"])
 
 
 def training(
@@ -159,6 +177,10 @@ def training(
     if conditions.isna().any(axis=None):
         raise ValueError("conditions has missing labels; every condition needs all of them.")
     _checks.one_of(control, adata.obs[perturbation_key].astype(str).unique(), "control")
+    if (conditions[perturbation_key].astype(str) == control).any():
+        raise ValueError(
+            f"conditions asks for {control!r}, but control cells are what the baselines start from. Drop these rows."
+        )
     if "X_pca" not in adata.obsm:
         raise ValueError("adata.obsm has no 'X_pca'. Run sccalmflow.pp.pca(adata) first.")
     if split_key:

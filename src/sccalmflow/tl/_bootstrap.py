@@ -6,9 +6,8 @@ from functools import cached_property
 
 import numpy as np
 
-from ._pair import Space
 from ._pairs import Contrast, squared_distances, two_samples
-from ._registry import Metric
+from ._registry import Metric, Space
 from ._target import Sample, Target
 
 # Distances of 2,000 x 2,000 cells take 32 MB; larger samples are thinned, which makes their intervals too wide.
@@ -36,9 +35,9 @@ class Bootstrap:
             values = self._of_pairs(metric.space, metric.pair_contrast(self._y[metric.space]))
         elif metric.of_means:
             means = zip(*(self._means[metric.space]), strict=True)
-            values = np.array([self._target.evaluate(metric, x[None], y[None]) for x, y in means])
+            values = np.array([self._target.evaluate(metric, x[None], y[None]) for x, y in means], dtype=float)
         else:
-            values = np.array([self._of_cells(metric, i) for i in range(self._n_boot)])
+            values = np.array([self._of_cells(metric, i) for i in range(self._n_boot)], dtype=float)
         return values - np.median(values)
 
     @cached_property
@@ -52,15 +51,17 @@ class Bootstrap:
         }
 
     @cached_property
-    def _squares(self) -> dict[Space, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        squares = {}
-        for space in self._x:
+    def _known_squares(self) -> dict[Space, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        return {}
+
+    def _squares(self, space: Space) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        if space not in self._known_squares:
             x, y = two_samples(self._x[space], self._y[space])
-            squares[space] = squared_distances(x, y), squared_distances(x, x), squared_distances(y, y)
-        return squares
+            self._known_squares[space] = squared_distances(x, y), squared_distances(x, x), squared_distances(y, y)
+        return self._known_squares[space]
 
     def _of_pairs(self, space: Space, contrast: Contrast) -> np.ndarray:
-        between, *within = (contrast(squares) for squares in self._squares[space])
+        between, *within = (contrast(squares) for squares in self._squares(space))
         x, y = self._counts
         total = 2 * np.einsum("bi,bi->b", x @ between, y) / (len(between) * between.shape[1])
         for counts, values in zip((x, y), within, strict=True):
@@ -70,7 +71,7 @@ class Bootstrap:
             total -= np.einsum("bi,bi->b", counts @ values, counts) / pairs
         return np.asarray(total)
 
-    def _of_cells(self, metric: Metric, i: int) -> float:
+    def _of_cells(self, metric: Metric, i: int) -> float | None:
         x, y = (
             np.repeat(sample[metric.space], counts[i].astype(int), axis=0)
             for sample, counts in zip((self._x, self._y), self._counts, strict=True)

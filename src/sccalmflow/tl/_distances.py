@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
 from ._pairs import Contrast, mean_between, mean_within, two_samples
+from ._scale import median_square
 
 # Multiples of 1 / median² for the multi-scale kernel.
 _SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
-# Above this many cells the median distance of the truth is taken over a random subsample.
-_MEDIAN_CELLS = 2_000
 
 
 def edistance(x: np.ndarray, y: np.ndarray) -> float:
@@ -111,7 +109,7 @@ def mmd(
 
 def rbf_contrast(y: np.ndarray, gamma: float | Sequence[float] | None = None) -> Contrast:
     """Minus the RBF kernel, averaged over its widths; with it MMD² reads as an energy distance does."""
-    gammas = [scale / _median_square(y) for scale in _SCALES] if gamma is None else np.atleast_1d(gamma).tolist()
+    gammas = [scale / median_square(y) for scale in _SCALES] if gamma is None else np.atleast_1d(gamma).tolist()
     if not gammas or not all(np.isfinite(value) and value > 0 for value in gammas):
         raise ValueError(f"gamma is {gamma!r}; give positive numbers.")
 
@@ -129,77 +127,6 @@ def rbf_contrast(y: np.ndarray, gamma: float | Sequence[float] | None = None) ->
         return np.divide(total, len(gammas), out=total)
 
     return contrast
-
-
-def wasserstein(x: np.ndarray, y: np.ndarray, *, max_cells: int = 5_000, seed: int = 0) -> float:
-    r"""2-Wasserstein distance of two populations, exact.
-
-    :math:`\sqrt{\min_\pi \sum_{ij}\pi_{ij}\|x_i-y_j\|^2}`, solved by POT's network simplex, without entropic
-    smoothing. In high dimension a collapsed prediction scores *better* than fresh draws of the truth: read it beside
-    :func:`std_ratio` and the ceiling only.
-
-    Parameters
-    ----------
-    x
-        Predicted cells, n x d.
-    y
-        True cells, m x d.
-    max_cells
-        A larger sample is reduced to this many cells, drawn without replacement, with a warning that says so. The
-        solver keeps an n x m matrix: 5,000 on both sides take 200 MB and about half a minute.
-    seed
-        Seed of that draw.
-
-    Returns
-    -------
-    The distance, in units of the features; lower is better, 0 is best.
-
-    Raises
-    ------
-    ValueError
-        An empty sample, different features, values that are not finite, or ``max_cells`` below 1.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import sccalmflow as scf
-    >>> scf.tl.wasserstein(np.array([[0.0], [1.0]]), np.array([[3.0], [4.0]]))
-    3.0
-    """
-    import ot
-    from scipy.spatial.distance import cdist
-
-    if max_cells < 1:
-        raise ValueError(f"max_cells is {max_cells}; give at least 1.")
-    x, y = two_samples(x, y)
-    rng = np.random.default_rng(seed)
-    samples = []
-    for name, sample in (("x", x), ("y", y)):
-        if len(sample) > max_cells:
-            warnings.warn(
-                f"wasserstein uses {max_cells} of the {len(sample)} cells of {name}; raise max_cells to use them all.",
-                stacklevel=2,
-            )
-            sample = sample[rng.choice(len(sample), max_cells, replace=False)]
-        samples.append(sample)
-    x, y = samples
-    cost = cdist(x, y, "sqeuclidean")
-    weights = [np.full(len(sample), 1 / len(sample)) for sample in (x, y)]
-    return float(np.sqrt(max(ot.emd2(*weights, cost, numItermax=10_000_000), 0.0)))
-
-
-def _median_square(y: np.ndarray) -> float:
-    """Squared median distance between two different cells."""
-    from scipy.spatial.distance import pdist
-
-    y = np.asarray(y, dtype=np.float64)
-    if len(y) > _MEDIAN_CELLS:
-        y = y[np.random.default_rng(0).choice(len(y), _MEDIAN_CELLS, replace=False)]
-    distances = pdist(y)
-    median = float(np.median(distances)) if distances.any() else 0.0
-    # Most true cells can be one and the same (binary features): then the mean still has a scale.
-    scale = median if median > 0 else float(distances.mean())
-    return scale**2 if scale > 0 else 1.0
 
 
 def _need_pairs(x: np.ndarray, y: np.ndarray) -> None:

@@ -13,10 +13,12 @@ from sccalmflow import _checks
 
 from ._bootstrap import Bootstrap, interval
 from ._keys import Keys, resolve_keys
-from ._methods import BASELINES, CEILING, generator, halves, references, samples, size
+from ._methods import BASELINES, CEILING, generator, halves, samples, size, warn_of_missing
 from ._pair import Space, check_controls, predicted_cells, true_cells
-from ._registry import Metric, resolve_metrics
-from ._target import Sample, Target
+from ._pooled import ALL, Pool, PooledTarget
+from ._references import References
+from ._registry import Metric, Preset, resolve_metrics
+from ._target import ConditionTarget, Sample, Target
 
 
 def evaluate(
@@ -24,6 +26,7 @@ def evaluate(
     truth: AnnData,
     *,
     metrics: Sequence[str | Metric] | None = None,
+    preset: Preset = "default",
     condition_keys: Sequence[str] | None = None,
     perturbation_key: str | None = None,
     control: str | None = None,
@@ -32,14 +35,15 @@ def evaluate(
     values: Literal["log1p", "any"] = "log1p",
     n_boot: int = 200,
     seed: int = 0,
+    key_added: str | None = None,
 ) -> pd.DataFrame:
     """Compare predicted with true cells, per condition, beside simple baselines and the ceiling.
 
-    A figure means little alone: "control" (control cells as they are) and "additive" (plus the mean effect elsewhere)
-    say what is easy, "ceiling" what is possible. The ceiling is one random half of the true cells against the other,
-    the mean of five such halvings; since a half has fewer cells than the truth, it is a cautious ceiling for
-    correlations. Nothing is fitted on predictions, held-out cells enter no baseline, and nothing is written into the
-    inputs.
+    A figure means little alone: the baselines of :mod:`sccalmflow.baselines` (control cells as they are, plus the mean
+    effect elsewhere, and so on) say what is easy, "ceiling" what is possible. The ceiling is one random half of the
+    true cells against the other, the mean of five such halvings; since a half has fewer cells than the truth, it is a
+    cautious ceiling for correlations. What must be fitted (top genes, clusters, classifier) is fitted on the truth
+    alone and once; the one exception is the paper's joint UMAP. Held-out cells enter no baseline.
 
     Parameters
     ----------
@@ -51,7 +55,11 @@ def evaluate(
         All labelled cells: training, controls, held-out; with :func:`sccalmflow.pp.pca` run on it. A condition is
         compared with its held-out cells, or, when it has none, with all its cells.
     metrics
-        Names in :data:`METRICS`, or :class:`Metric` objects of your own. By default all but plain Pearson.
+        Names in :data:`METRICS`, or :class:`Metric` objects of your own. By default those of the preset.
+    preset
+        "default" holds for each flaw of a prediction a metric that shows it (``docs/evaluation.md`` has the proof);
+        "paper" gives the columns of the CaLMFlow paper's Tables 3 to 5, in which MMD, 2-Wasserstein, Leiden KLD,
+        inception score and adaptive MMD are of all conditions together, on at most 3,000 cells of a side.
     condition_keys
         Columns of ``obs`` that make a condition, the perturbation's included. Read from ``pred.uns["sccalmflow"]``
         when None, as are the next three.
@@ -72,7 +80,11 @@ def evaluate(
         2,000 cells a side, so the intervals of larger samples are wider than need be. Control cells and the choice of
         top genes are not resampled.
     seed
-        Seed of the resamples and of the halves. A method's figures do not depend on what else is in the call.
+        Seed of the resamples, the halves, the clusters and the UMAP. A method's figures do not depend on what other
+        methods are in the call.
+    key_added
+        Where to keep the report in ``truth.uns`` too, which h5ad files can hold. By default nothing is written into the
+        inputs.
 
     Returns
     -------
@@ -81,14 +93,17 @@ def evaluate(
     - the condition keys, one column each (a key with the name of a column below gets the prefix ``obs_``), and
       ``condition``, their labels in one string;
     - ``novelty``: what the prediction says about the condition, else "unknown";
-    - ``method``: name of the prediction, "control", "additive" or "ceiling";
+    - ``effect_size``: length of the true change of mean expression against control (Euclidean, over genes; NaN without
+      real control cells), for strata of strong and weak effects;
+    - ``method``: name of the prediction, of a baseline, or "ceiling";
     - ``metric``, its ``direction`` ("lower", "higher" or "target") and ``best`` value;
     - ``value``, ``ci_low``, ``ci_high``: the metric and its bootstrap interval (percentiles of the replicates, moved so
       that their median is the value; NaN with ``n_boot=0``);
     - ``n_pred``, ``n_true``: cells compared.
 
-    A baseline that cannot predict a condition, and the ceiling of fewer than four cells, have no rows there; a warning
-    says so.
+    A metric of all conditions together has the condition "all conditions". ``report.attrs`` has the held-out
+    ``classifier_accuracy`` where a metric uses the classifier. A baseline that cannot predict a condition, and the
+    ceiling of fewer than four cells, have no rows there; a warning says so.
 
     Raises
     ------
@@ -108,11 +123,11 @@ def evaluate(
     >>> pred = scf.baselines.additive(adata, heldout, perturbation_key="perturbation", control="control")
     >>> report = scf.tl.evaluate({"mine": pred}, adata, metrics=["edistance", "pearson_delta"], n_boot=0)
     >>> report["method"].unique().tolist()
-    ['mine', 'control', 'additive', 'ceiling']
+    ['mine', 'control', 'additive', 'perturbed_mean', 'nearest', 'linear', 'ceiling']
     """
     preds = {"calmflow": pred} if isinstance(pred, AnnData) else dict(pred)
-    chosen = resolve_metrics(metrics)
-    spaces = cast(list[Space], sorted({metric.space for metric in chosen}))
+    chosen = resolve_metrics(metrics, preset)
+    spaces = cast(list[Space], sorted({"pcs" if metric.space == "umap" else metric.space for metric in chosen}))
     _check_arguments(preds, values, n_boot)
     keys = resolve_keys(
         preds,
@@ -125,28 +140,45 @@ def evaluate(
     true = true_cells(truth, keys, spaces, values)
     predicted = {name: predicted_cells(one, name, true, keys, spaces, values) for name, one in preds.items()}
     conditions = list(dict.fromkeys(condition for cells in predicted.values() for condition in cells.rows))
-    if any(metric.needs_control or metric.n_top_genes is not None for metric in chosen):
+    if any(set(metric.needs) - {"classifier"} or metric.n_top_genes is not None for metric in chosen):
         check_controls(conditions, true, keys)
-    known = references(truth, conditions, keys) if baselines else None
-    report = _Report(chosen, n_boot, seed)
+    known = References(true, keys, conditions, seed)
+    if baselines:
+        warn_of_missing(known.training, conditions)
+    report = _Report([metric for metric in chosen if not metric.pooled], known, n_boot, seed)
+    together = [metric for metric in chosen if metric.pooled]
+    pool = Pool(seed, len(conditions), with_umap=any(metric.space == "umap" for metric in together))
 
     from tqdm.auto import tqdm
 
     for condition in tqdm(conditions, desc="Evaluating", unit="condition", delay=2):
-        target = Target(true, keys, condition, spaces)
+        target = ConditionTarget(true, keys, condition, spaces, known)
         novelty = next(cells.novelty(condition) for cells in predicted.values() if condition in cells.rows)
-        for name, sample in samples(target, predicted, known):
-            report.compare(target, name, novelty, [(sample, target.cells)])
+        compared = {
+            name: [(sample, target.cells)]
+            for name, sample in samples(target, predicted, known.training if baselines else None)
+        }
         if baselines:
-            report.compare(target, CEILING, novelty, halves(target, seed))
-    return report.table(keys)
+            compared[CEILING] = halves(target, seed)
+        for name, pairs in compared.items():
+            report.compare(target, name, novelty, pairs)
+            if together:
+                pool.add(name, condition, pairs)
+    if together:
+        report.add(_of_all(together, pool, known, len(keys.condition), n_boot, seed))
+    table = report.table(keys)
+    if any("classifier" in metric.needs for metric in chosen):
+        table.attrs["classifier_accuracy"] = known.classifier.accuracy
+    if key_added is not None:
+        truth.uns[key_added] = table.copy()
+    return table
 
 
 class _Report:
-    """Collects rows; one call a method and condition."""
+    """Collects rows; one call a method and target."""
 
-    def __init__(self, metrics: Sequence[Metric], n_boot: int, seed: int) -> None:
-        self._metrics, self._n_boot, self._seed = metrics, n_boot, seed
+    def __init__(self, metrics: Sequence[Metric], known: References, n_boot: int, seed: int) -> None:
+        self._metrics, self._known, self._n_boot, self._seed = metrics, known, n_boot, seed
         self._rows: list[dict[str, Any]] = []
 
     def compare(self, target: Target, method: str, novelty: str, pairs: list[tuple[Sample, Sample]]) -> None:
@@ -156,37 +188,55 @@ class _Report:
         rng = generator(self._seed, *target.condition, method)
         n_boot = -(-self._n_boot // len(pairs))
         boots = [Bootstrap(target, x, y, n_boot=n_boot, rng=rng) for x, y in pairs] if n_boot else []
-        n_pred, n_true = (size(sample) for sample in pairs[0])
+        about = {
+            "labels": target.condition,
+            "condition": ALL if isinstance(target, PooledTarget) else ", ".join(target.condition),
+            "novelty": novelty,
+            "effect_size": self._known.effect_size(target.condition),
+            "method": method,
+            "n_pred": size(pairs[0][0]),
+            "n_true": size(pairs[0][1]),
+        }
         for metric in self._metrics:
-            value = float(np.mean([target.evaluate(metric, x[metric.space], y[metric.space]) for x, y in pairs]))
+            values = [target.evaluate(metric, x[metric.space], y[metric.space]) for x, y in pairs]
+            if None in values:
+                continue
+            value = float(np.mean(cast(list[float], values)))
             low = high = float("nan")
-            if boots:
+            if boots and metric.interval:
                 low, high = interval(value, np.concatenate([boot.deviations(metric) for boot in boots]), metric)
-            self._rows.append(
-                {
-                    "labels": target.condition,
-                    "condition": ", ".join(target.condition),
-                    "novelty": novelty,
-                    "method": method,
-                    "metric": metric.name,
-                    "value": value,
-                    "ci_low": low,
-                    "ci_high": high,
-                    "n_pred": n_pred,
-                    "n_true": n_true,
-                    "direction": metric.direction,
-                    "best": float(metric.best),
-                }
-            )
+            found = {"metric": metric.name, "value": value, "ci_low": low, "ci_high": high}
+            self._rows.append({**about, **found, "direction": metric.direction, "best": float(metric.best)})
+
+    def add(self, other: _Report) -> None:
+        """Append the rows of another report."""
+        self._rows += other._rows
 
     def table(self, keys: Keys) -> pd.DataFrame:
         """All rows, the condition keys first."""
-        table = pd.DataFrame(self._rows)
+        table = pd.DataFrame(self._rows, columns=["labels", *_COLUMNS])
         labels = table.pop("labels")
         for i, key in enumerate(keys.condition):
             column = f"obs_{key}" if key in table.columns else key
             table.insert(i, column, [label[i] for label in labels])
         return table
+
+
+_COLUMNS = (
+    *("condition", "novelty", "effect_size", "method", "metric", "value", "ci_low", "ci_high"),
+    *("n_pred", "n_true", "direction", "best"),
+)
+
+
+def _of_all(metrics: list[Metric], pool: Pool, known: References, n_keys: int, n_boot: int, seed: int) -> _Report:
+    """Rows of all conditions together."""
+    from tqdm.auto import tqdm
+
+    report = _Report(metrics, known, n_boot, seed)
+    target = PooledTarget(n_keys, known)
+    for method in tqdm(pool.methods, desc="All conditions", unit="method", delay=2):
+        report.compare(target, method, "all", [pool.samples(method)])
+    return report
 
 
 def _check_arguments(preds: Mapping[str, AnnData], values: str, n_boot: int) -> None:

@@ -7,21 +7,14 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-import pandas as pd
-from anndata import AnnData
 
-from sccalmflow.baselines._additive import additive_cells
-from sccalmflow.baselines._control import control_cells
-from sccalmflow.baselines._training import Condition, Training, dense, training
+from sccalmflow.baselines._baseline import Baseline
+from sccalmflow.baselines._registry import BASELINES
+from sccalmflow.baselines._training import Condition, Training, dense
 
-from ._keys import Keys
 from ._pair import Cells
-from ._target import Sample, Target
+from ._target import ConditionTarget, Sample
 
-BASELINES = {
-    "control": (control_cells, Training.why_not_control),
-    "additive": (additive_cells, Training.why_not_additive),
-}
 CEILING = "ceiling"
 # One split of few cells is a matter of luck.
 _HALVINGS = 5
@@ -32,22 +25,34 @@ def generator(seed: int, *names: str) -> np.random.Generator:
     return np.random.default_rng([seed, zlib.crc32("\0".join(names).encode())])
 
 
-def references(truth: AnnData, conditions: Sequence[Condition], keys: Keys) -> Training:
-    """What the baselines may see, with one warning about the conditions that they cannot predict."""
-    frame = pd.DataFrame(conditions, columns=list(keys.condition))
-    cells = training(truth, frame, perturbation_key=keys.perturbation, control=keys.control, split_key=keys.split)
-    missing = [
-        f"{name} for {', '.join(condition)!r}: {reason}"
-        for name, (_, why_not) in BASELINES.items()
-        for condition in conditions
-        if (reason := why_not(cells, condition)) is not None
-    ]
+def warn_of_missing(training: Training, conditions: Sequence[Condition]) -> None:
+    """One warning about the conditions that baselines cannot predict."""
+    missing = [line for condition in conditions if (line := _missing(training, condition))]
     if missing:
-        warnings.warn("the report lacks some baselines. " + " ".join(missing), stacklevel=3)
-    return cells
+        warnings.warn("\n".join(["the report lacks some baselines.", *missing]), stacklevel=3)
 
 
-def samples(target: Target, predicted: Mapping[str, Cells], training: Training | None) -> Iterator[tuple[str, Sample]]:
+def _missing(training: Training, condition: Condition) -> str:
+    """Which baselines cannot predict a condition, those with the same reason together; empty when all can."""
+    names: dict[str, list[str]] = {}
+    for name, baseline in BASELINES.items():
+        if (reason := _why_not(baseline, training, condition)) is not None:
+            names.setdefault(reason, []).append(name)
+    reasons = [f"no {', '.join(found)}: {reason}" for reason, found in names.items()]
+    return f"{', '.join(condition)!r} has {' And '.join(reasons)}" if reasons else ""
+
+
+def _why_not(baseline: Baseline, training: Training, condition: Condition) -> str | None:
+    reason = baseline.why_not(training, condition)
+    # A rare condition of training must not stop the report: distances need pairs of cells.
+    if reason is None and len(baseline.rows(training, condition)) < 2:
+        return "training has a single cell to predict it with."
+    return reason
+
+
+def samples(
+    target: ConditionTarget, predicted: Mapping[str, Cells], training: Training | None
+) -> Iterator[tuple[str, Sample]]:
     """Cells of each method that predicts this condition, in the spaces needed."""
     for name, cells in predicted.items():
         if target.condition in cells.rows:
@@ -55,14 +60,13 @@ def samples(target: Target, predicted: Mapping[str, Cells], training: Training |
             yield name, {space: cells.values(space, rows) for space in target.spaces}
     if training is None:
         return
-    for name, (cells_of, why_not) in BASELINES.items():
-        if why_not(training, target.condition) is None:
-            X, pcs = cells_of(training, target.condition)
-            both = {"genes": dense(X), "pcs": pcs}
-            yield name, {space: both[space] for space in target.spaces}
+    for name, baseline in BASELINES.items():
+        if _why_not(baseline, training, target.condition) is None:
+            X, pcs = baseline.cells(training, target.condition)
+            yield name, {space: dense(X) if space == "genes" else pcs for space in target.spaces}
 
 
-def halves(target: Target, seed: int) -> list[tuple[Sample, Sample]]:
+def halves(target: ConditionTarget, seed: int) -> list[tuple[Sample, Sample]]:
     """Random halves of the true cells, in pairs."""
     n = size(target.cells)
     if n < 4:

@@ -18,6 +18,7 @@ from sccalmflow.baselines._training import Condition, dense, rows_by_condition
 from ._keys import Keys
 
 Space = Literal["genes", "pcs"]
+"""What an AnnData holds of each cell."""
 
 
 @dataclass(frozen=True)
