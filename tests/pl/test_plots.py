@@ -1,41 +1,9 @@
-import matplotlib
-
-matplotlib.use("Agg")
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from anndata import AnnData
 
 import sccalmflow as scf
-
-
-@pytest.fixture(autouse=True)
-def untouched_style_and_closed_figures(monkeypatch):
-    monkeypatch.setattr(plt, "show", lambda *_: pytest.fail("a plot called show"))
-    before, state = matplotlib.rcParams.copy(), np.random.get_state()[1].copy()
-    yield
-    assert matplotlib.rcParams == before
-    np.testing.assert_array_equal(np.random.get_state()[1], state)
-    plt.close("all")
-
-
-@pytest.fixture(scope="module")
-def adata():
-    rng = np.random.default_rng(0)
-    labels = [(t, p) for t in ("B", "T") for p in ("control", "IFN", "IL-6") for _ in range(25)]
-    obs = pd.DataFrame(labels, columns=["cell_type", "perturbation"], index=[f"c{i}" for i in range(len(labels))])
-    obs["split"] = np.where((obs["cell_type"] == "B") & (obs["perturbation"] != "control"), "heldout", "train")
-    shift = (obs["cell_type"] == "B").to_numpy() * 3.0 + (obs["perturbation"] != "control").to_numpy() * 1.5
-    X = rng.normal(size=(len(obs), 6)) + shift[:, None]
-    return AnnData(np.abs(X) + 0.1, obs=obs, obsm={"X_pca": X})
-
-
-@pytest.fixture(scope="module")
-def pred(adata):
-    heldout = pd.DataFrame({"cell_type": ["B", "B"], "perturbation": ["IFN", "IL-6"]})
-    return scf.baselines.additive(adata, heldout, perturbation_key="perturbation", control="control")
 
 
 @pytest.fixture
@@ -82,7 +50,7 @@ def test_evaluation_draws_one_panel_per_metric_with_all_methods(report):
     axes = scf.pl.evaluation(report)
     assert [ax.get_title() for ax in axes] == report["metric"].unique().tolist()
     handles = axes[0].get_legend_handles_labels()[1]
-    assert handles == ["control", "additive", "ceiling", "mine"]
+    assert handles == ["control", "additive", "perturbed_mean", "nearest", "linear", "ceiling", "mine"]
     mine = next(line for line in axes[0].lines if line.get_label() == "mine")
     expected = report[(report["method"] == "mine") & (report["metric"] == "edistance")]["value"]
     np.testing.assert_allclose(mine.get_xdata(), [*expected, expected.mean()])
@@ -98,6 +66,47 @@ def test_evaluation_draws_chosen_metrics_on_given_axes_and_without_intervals(rep
         scf.pl.evaluation(report, metrics=["mdm"])
     with pytest.raises(ValueError, match="no column 'ci_low'"):
         scf.pl.evaluation(report.drop(columns="ci_low"))
+
+
+def test_evaluation_tells_all_baselines_apart_and_wraps_many_metrics():
+    methods = ["mine", "control", "additive", "perturbed_mean", "nearest", "linear", "ceiling"]
+    names = [f"metric {i}" for i in range(14)]
+    rows = [(c, method, name, 0.5) for name in names for method in methods for c in ("B, IFN", "B, IL-6")]
+    report = pd.DataFrame(rows, columns=["condition", "method", "metric", "value"])
+    same = report.assign(ci_low=np.nan, ci_high=np.nan, direction="higher")
+    axes = scf.pl.evaluation(same.assign(best=1.0))
+    looks = {(line.get_marker(), line.get_color(), line.get_markerfacecolor()) for line in axes[0].lines[1:8]}
+    assert len(looks) == len(methods)
+    places = [ax.get_subplotspec() for ax in axes]
+    assert [place.colspan.start for place in places] == [*range(5), *range(5), *range(4)]
+    # Every row of panels names its conditions once.
+    named = [ax.yaxis.get_tick_params()["labelleft"] for ax in axes]
+    assert named == [place.colspan.start == 0 for place in places]
+
+
+def test_evaluation_keeps_figures_of_all_conditions_below_the_mean_and_out_of_it():
+    rows = [("a", "r2", 0.2), ("b", "r2", 0.4), ("all conditions", "r2", 0.9), ("all conditions", "kld", 0.7)]
+    report = pd.DataFrame(rows, columns=["condition", "metric", "value"])
+    report = report.assign(method="mine", ci_low=[0.1, np.nan, 0.8, np.nan], ci_high=[0.3, np.nan, 1.0, np.nan])
+    # The best value of some metrics depends on the truth.
+    axes = scf.pl.evaluation(report.assign(direction="higher", best=[1.0, 1.0, 1.0, np.nan]))
+    labels = [tick.get_text() for tick in axes[0].get_yticklabels()]
+    assert labels == ["a", "b", "mean", "all conditions"]
+    place = dict(zip(labels, axes[0].get_yticks(), strict=True))
+    drawn = [next(line for line in ax.lines if line.get_label() == "mine").get_xydata() for ax in axes]
+    shift = drawn[0][0, 1] - place["a"]
+    expected = {"a": 0.2, "b": 0.4, "all conditions": 0.9, "mean": 0.3}
+    np.testing.assert_allclose(drawn[0], [(value, place[label] + shift) for label, value in expected.items()])
+    np.testing.assert_allclose(drawn[1], [(0.7, place["all conditions"] + shift)])
+    # An interval only where there is one.
+    intervals = [sorted(part[:, 0].tolist() for part in ax.collections[0].get_segments()) for ax in axes]
+    assert intervals == [[[0.1, 0.3], [0.8, 1.0]], []]
+
+
+def test_evaluation_makes_no_scale_of_rounding_errors():
+    report = pd.DataFrame({"condition": ["a", "b"], "value": [0.0, -1e-17], "method": "mine", "metric": "rate"})
+    ax = scf.pl.evaluation(report.assign(ci_low=np.nan, ci_high=np.nan, direction="lower", best=0.0))[0]
+    assert np.ptp(ax.get_xlim()) > 0.1
 
 
 def test_history_pairs_training_and_validation_and_prefers_epochs_to_steps():

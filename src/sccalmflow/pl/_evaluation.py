@@ -8,14 +8,30 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ._style import BLACK, GREY, MODELS, PALE, as_axes, tidy
+from ._style import BLACK, GREY, MODELS, PALE, as_axes, legend, new_axes, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_REFERENCES = {"control": (GREY, "o", "white"), "additive": (GREY, "s", "white"), "ceiling": (BLACK, "|", BLACK)}
+_REFERENCES = {
+    "control": (GREY, "o", "white"),
+    "additive": (GREY, "s", "white"),
+    "perturbed_mean": (GREY, "^", "white"),
+    "nearest": (GREY, "v", "white"),
+    "linear": (GREY, "D", "white"),
+    "ceiling": (BLACK, "|", BLACK),
+}
 _ARROWS = {"lower": "lower is better", "higher": "higher is better", "target": "best is"}
 _MEAN = "mean"
+# What the report calls the condition of metrics that take all conditions together.
+_POOLED = "all conditions"
+# Panels beside each other; more metrics go into further rows.
+_COLUMNS = 5
+# Up to so many rows of a panel are drawn with room to spare.
+_FEW = 12
+_ROUNDING = 1e-9
+# Share of a row's height that its methods take up.
+_SPREAD = 0.6
 
 
 def evaluation(
@@ -27,7 +43,8 @@ def evaluation(
     """Every metric in a panel, every condition in a row, and their mean at the foot.
 
     Models are filled dots with their intervals; the baselines are hollow, the ceiling is a black bar: a good model is
-    near the bar, and a useful one on its side of the hollow marks.
+    near the bar, and a useful one on its side of the hollow marks. Figures of "all conditions" together, as some
+    metrics have, stand below the mean, which leaves them out.
 
     Parameters
     ----------
@@ -66,20 +83,43 @@ def evaluation(
     for metric in metrics or ():
         one_of(metric, known, "metrics")
     chosen = list(metrics) if metrics else known
-    conditions = report["condition"].unique().tolist()
-    axes = _new_axes(len(chosen), len(conditions)) if axes is None else as_axes(axes, len(chosen), "metrics")
+    rows = _Rows(report[report["metric"].isin(chosen)]["condition"].unique().tolist())
     styles = _styles(report["method"].unique().tolist())
+    given = axes is not None
+    axes = _new_axes(len(chosen), rows, len(styles)) if axes is None else as_axes(axes, len(chosen), "metrics")
     for ax, metric in zip(axes, chosen, strict=True):
-        _panel(ax, report[report["metric"] == metric], conditions, styles)
+        _panel(ax, report[report["metric"] == metric], rows, styles)
         _title(ax, metric, report[report["metric"] == metric].iloc[0])
-    for i, ax in enumerate(axes):
-        # Beside each other the panels share their labels; anywhere else each needs its own.
-        shared = i > 0 and ax.figure is axes[0].figure and np.isclose(ax.get_position().y0, axes[0].get_position().y0)
-        ax.tick_params(axis="y", length=0, labelleft=not shared)
-    axes[0].figure.legend(
-        *axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=min(len(styles), 6), frameon=False
-    )
+    for ax in axes:
+        # Panels beside each other share the labels of the first; anywhere else each needs its own.
+        ax.tick_params(axis="y", length=0, labelleft=not any(_left_of(other, ax) for other in axes))
+    legend(axes, axes[0].get_legend_handles_labels()[0], given=given)
     return axes
+
+
+class _Rows:
+    """Where conditions, their mean and the figures of all of them together stand, from top to bottom."""
+
+    def __init__(self, conditions: Sequence[str]) -> None:
+        single = [condition for condition in conditions if condition != _POOLED]
+        self.place = {condition: float(i) for i, condition in enumerate(single)}
+        self.foot = [_MEAN] * (len(single) > 1) + [_POOLED] * (_POOLED in conditions)
+        # A gap and a line keep what stands at the foot from being read as one more condition.
+        gap = 0.5 if single else 0.0
+        self.place |= {name: len(single) + gap + i for i, name in enumerate(self.foot)}
+        self.line = len(single) - 0.25 if single and self.foot else None
+
+    @property
+    def bottom(self) -> float:
+        """Where the last row ends."""
+        return max(self.place.values()) + 0.6
+
+
+def _left_of(other: Axes, ax: Axes) -> bool:
+    if other.figure is not ax.figure:
+        return False
+    there, here = other.get_position(), ax.get_position()
+    return there.x0 < here.x0 and bool(np.isclose(there.y0, here.y0))
 
 
 def _styles(methods: Sequence[str]) -> dict[str, tuple[str, str, str]]:
@@ -93,39 +133,40 @@ def _styles(methods: Sequence[str]) -> dict[str, tuple[str, str, str]]:
     return styles
 
 
-def _panel(ax: Axes, rows: pd.DataFrame, conditions: Sequence[str], styles: dict[str, tuple[str, str, str]]) -> None:
-    place = {condition: i for i, condition in enumerate(conditions)}
-    if len(conditions) > 1:
-        # A gap and a line keep the mean from being read as one more condition.
-        ax.axhline(len(conditions) - 0.25, color=PALE, linewidth=1)
+def _panel(ax: Axes, table: pd.DataFrame, rows: _Rows, styles: dict[str, tuple[str, str, str]]) -> None:
+    scale = 1 if len(rows.place) <= _FEW else 0.8
+    if rows.line is not None:
+        ax.axhline(rows.line, color=PALE, linewidth=1)
     for k, (method, (colour, marker, face)) in enumerate(styles.items()):
-        own = rows[rows["method"] == method]
+        own = table[table["method"] == method]
+        values = own.set_index("condition")["value"].astype(float)
+        if _MEAN in rows.foot and len(single := values.drop(_POOLED, errors="ignore")):
+            values = pd.concat([values, pd.Series({_MEAN: single.mean()})])
         # Side by side within the row, so that intervals do not hide each other.
-        shift = 0.5 * (k / max(1, len(styles) - 1) - 0.5)
-        y = own["condition"].map(place).to_numpy(dtype=float) + shift
-        ax.hlines(y, own["ci_low"], own["ci_high"], color=colour, linewidth=1, alpha=0.7)
-        values = own["value"].to_numpy(dtype=float)
-        if len(conditions) > 1 and len(own):
-            y, values = np.append(y, len(conditions) + 0.5 + shift), np.append(values, own["value"].mean())
+        shift = _SPREAD * (k / max(1, len(styles) - 1) - 0.5)
+        # A metric without an interval has NaN there.
+        known = own[own[["ci_low", "ci_high"]].notna().all(axis=1)]
+        y = known["condition"].map(rows.place).to_numpy(dtype=float) + shift
+        ax.hlines(y, known["ci_low"], known["ci_high"], color=colour, linewidth=1, alpha=0.7)
         ax.plot(
-            values,
-            y,
+            values.to_numpy(),
+            values.index.map(rows.place).to_numpy(dtype=float) + shift,
             linestyle="none",
             marker=marker,
             color=colour,
             markerfacecolor=face,
-            markersize=9 if marker == "|" else 5,
-            markeredgewidth=2 if marker == "|" else 1,
+            markersize=(8 if marker == "|" else 4.5) * scale,
+            markeredgewidth=(2 if marker == "|" else 1) * scale,
             label=method,
         )
-    ticks = [*range(len(conditions)), *([len(conditions) + 0.5] if len(conditions) > 1 else [])]
-    ax.set_yticks(ticks, [*conditions, *([_MEAN] if len(conditions) > 1 else [])])
-    ax.set_ylim(ticks[-1] + 0.6, -0.6)
+    ax.set_yticks(list(rows.place.values()), list(rows.place))
+    ax.set_ylim(rows.bottom, -0.6)
 
 
 def _title(ax: Axes, metric: str, row: pd.Series) -> None:
     best = float(row["best"])
-    ax.axvline(best, color=GREY, linewidth=0.8, linestyle=":", zorder=0)
+    if np.isfinite(best):
+        ax.axvline(best, color=GREY, linewidth=0.8, linestyle=":", zorder=0)
     hint = _ARROWS.get(str(row["direction"]), "")
     ax.set_title(metric, fontsize=10)
     ax.set_xlabel(f"{hint} {best:g}" if row["direction"] == "target" else hint, fontsize=8, color="#555555")
@@ -135,13 +176,16 @@ def _title(ax: Axes, metric: str, row: pd.Series) -> None:
     # Few ticks, well inside: those of neighbouring panels would touch.
     ax.locator_params(axis="x", nbins=4)
     ax.margins(x=0.12)
+    low, high = ax.get_xlim()
+    if high - low < _ROUNDING:
+        # Values that differ by rounding alone, as shares that are all 0, are not to look different.
+        ax.set_xlim(low - 0.1, high + 0.1)
     tidy(ax)
     ax.spines["left"].set_visible(False)
 
 
-def _new_axes(n_metrics: int, n_conditions: int) -> np.ndarray:
-    import matplotlib.pyplot as plt
-
-    size = (2.2 * n_metrics + 1.5, 0.36 * (n_conditions + 1.5) + 1.2)
-    _, grid = plt.subplots(1, n_metrics, figsize=size, squeeze=False, layout="constrained")
-    return grid.ravel()
+def _new_axes(n_metrics: int, rows: _Rows, n_methods: int) -> np.ndarray:
+    # Many methods need higher rows, many conditions lower ones: a figure has to fit on a page.
+    row = max(0.36, 0.055 * n_methods) if len(rows.place) <= _FEW else max(0.2, 0.025 * n_methods)
+    columns = n_metrics if n_metrics <= _COLUMNS else -(-n_metrics // -(-n_metrics // _COLUMNS))
+    return new_axes(n_metrics, columns, (2.2, row * (rows.bottom + 0.6) + 0.8), around=(1.5, 0.5))

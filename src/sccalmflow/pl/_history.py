@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import pandas as pd
 
-from ._style import BLACK, BLUE, SKY, VERMILLION, as_axes, tidy
+from ._style import BLACK, BLUE, SKY, VERMILLION, as_axes, new_axes, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,7 +72,11 @@ def history(
     for quantity in quantities or ():
         one_of(quantity, panels, "quantities")
     chosen = list(quantities) if quantities else list(panels)
-    axes = _new_axes(len(chosen)) if axes is None else as_axes(axes, len(chosen), "quantities")
+    axes = (
+        new_axes(len(chosen), min(len(chosen), 4), (3.4, 2.6))
+        if axes is None
+        else as_axes(axes, len(chosen), "quantities")
+    )
     for ax, quantity in zip(axes, chosen, strict=True):
         for part, curve in panels[quantity].items():
             # A single epoch is a point, which a line without markers would not show.
@@ -109,14 +113,3 @@ def _panels(curves: Mapping[str, pd.Series]) -> dict[str, dict[str, pd.Series]]:
         quantity = "_".join(word for word in words if word != part) or name
         panels.setdefault(quantity, {}).setdefault(part, curves[name])
     return panels
-
-
-def _new_axes(n: int) -> np.ndarray:
-    import matplotlib.pyplot as plt
-
-    columns = min(n, 4)
-    rows = -(-n // columns)
-    figure, grid = plt.subplots(rows, columns, figsize=(3.4 * columns, 2.6 * rows), squeeze=False, layout="constrained")
-    for ax in grid.ravel()[n:]:
-        figure.delaxes(ax)
-    return grid.ravel()[:n]

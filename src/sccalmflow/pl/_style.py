@@ -1,19 +1,25 @@
-"""Colours and axes shared by the plots."""
+"""Colours, axes and legends shared by the plots."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
 # Okabe and Ito's palette keeps its contrasts for all common kinds of colour blindness.
 BLUE, VERMILLION, GREEN, ORANGE, SKY, PURPLE = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#CC79A7"
 BLACK, GREY, PALE = "#000000", "#8A8A8A", "#E4E4E4"
 MODELS = (VERMILLION, BLUE, GREEN, PURPLE, ORANGE, SKY)
+# What a colour stands for wherever cells of a condition are drawn.
+COLOURS = {"control": GREY, "truth": BLUE, "prediction": VERMILLION}
+# Width in inches of a letter of the legend's text, and of what stands around a label.
+_LETTER, _AROUND = 0.075, 0.47
 
 
 def as_axes(axes: Axes | Sequence[Axes] | np.ndarray, n: int, what: str) -> np.ndarray:
@@ -24,6 +30,40 @@ def as_axes(axes: Axes | Sequence[Axes] | np.ndarray, n: int, what: str) -> np.n
     return flat[:n]
 
 
+def new_axes(n: int, columns: int, panel: tuple[float, float], *, around: tuple[float, float] = (0, 0)) -> np.ndarray:
+    """The first n Axes of a new figure's grid, row by row; sizes in inches, those around for the whole figure."""
+    import matplotlib.pyplot as plt
+
+    rows = -(-n // columns)
+    size = (panel[0] * columns + around[0], panel[1] * rows + around[1])
+    figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    for ax in grid.ravel()[n:]:
+        figure.delaxes(ax)
+    return grid.ravel()[:n]
+
+
 def tidy(ax: Axes) -> None:
     """Leave only the lines of the frame that carry a scale."""
     ax.spines[["top", "right"]].set_visible(False)
+
+
+def legend(axes: np.ndarray, handles: Sequence[Artist], *, given: bool, title: str | None = None) -> None:
+    """Above the figure that a plot has made; in the first Axes when they were given, whose figure is not ours."""
+    if given:
+        axes[0].legend(handles=handles, title=title, fontsize=7, title_fontsize=7)
+        return
+    figure = axes[0].figure
+    needed = sum(_LETTER * len(str(handle.get_label())) + _AROUND for handle in handles)
+    # As many rows as it takes: the layout does not keep a legend from being cut.
+    rows = math.ceil(needed / figure.get_figwidth())
+    figure.legend(
+        handles=handles,
+        loc="outside upper center",
+        fontsize=9,
+        handlelength=1.6,
+        columnspacing=1.4,
+        ncols=-(-len(handles) // rows),
+        frameon=False,
+        title=title,
+        title_fontsize=8,
+    )

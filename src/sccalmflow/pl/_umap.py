@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
@@ -11,20 +9,18 @@ import numpy as np
 from anndata import AnnData
 
 from sccalmflow.baselines._training import Condition
-from sccalmflow.tl._keys import Keys, resolve_keys
-from sccalmflow.tl._pair import Cells, predicted_cells, true_cells
+from sccalmflow.tl._umap import new_umap, stored
 
-from ._style import BLUE, GREY, PALE, VERMILLION, as_axes
+from ._facets import Pair, facet_axes, inches, read_pair, title
+from ._style import COLOURS, PALE, legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
 # More points than this in one facet only hide each other.
 _SHOWN = 500
-_NEIGHBORS = 15
-# umap-learn's own number for large data; its 500 for small ones take longer and look the same.
-_EPOCHS = 200
-COLOURS = {"control": GREY, "truth": BLUE, "prediction": VERMILLION, "other cells": PALE}
+_OTHERS = "other cells"
 
 
 def umap(
@@ -87,71 +83,61 @@ def umap(
     """
     if max_cells < 10:
         raise ValueError(f"max_cells is {max_cells}; a UMAP of fewer than 10 cells shows nothing.")
-    keys = resolve_keys(
-        {"pred": pred},
+    pair = read_pair(
+        pred,
         truth,
+        "pcs",
         condition_keys=condition_keys,
         perturbation_key=perturbation_key,
         control=control,
         split_key=split_key,
     )
-    true = true_cells(truth, keys, ["pcs"], "any")
-    predicted = predicted_cells(pred, "pred", true, keys, ["pcs"], "any")
-    conditions = list(predicted.rows)
-    axes = _new_axes(len(conditions)) if axes is None else as_axes(axes, len(conditions), "conditions")
-
-    shown = _choose(predicted, true, keys, max_cells=max_cells, rng=np.random.default_rng(seed))
-    background, drawn = _embed(predicted, true, shown, max_cells=max_cells, seed=seed)
-    for ax, condition in zip(axes, conditions, strict=True):
-        _facet(ax, ", ".join(condition), background, drawn[condition])
-    _legend(axes[0])
+    given = axes is not None
+    axes = facet_axes(axes, len(pair.conditions))
+    shown = _choose(pair, max_cells=max_cells, rng=np.random.default_rng(seed))
+    background, drawn = _embed(pair, shown, max_cells=max_cells, seed=seed)
+    for ax, (condition, points) in zip(axes, drawn.items(), strict=True):
+        _facet(ax, condition, background, points)
+    legend(axes, _handles(), given=given)
     return axes
 
 
 Shown = dict[Condition, dict[str, np.ndarray]]
 
 
-def _choose(predicted: Cells, true: Cells, keys: Keys, *, max_cells: int, rng: np.random.Generator) -> Shown:
+def _choose(pair: Pair, *, max_cells: int, rng: np.random.Generator) -> Shown:
     """Rows to draw of each kind and condition: all, or as many as share out ``max_cells``."""
-    most = min(_SHOWN, max(30, max_cells // (2 * len(predicted.rows))))
+    most = min(_SHOWN, max(30, max_cells // (2 * len(pair.conditions))))
 
     def some(rows: np.ndarray) -> np.ndarray:
         return rows if len(rows) <= most else rng.choice(rows, most, replace=False)
 
-    empty = np.array([], dtype=int)
     return {
         condition: {
-            "control": some(true.rows.get(keys.control_of(condition), empty)),
-            "truth": some(true.rows[condition]),
+            "control": some(pair.control_rows(condition)),
+            "truth": some(pair.true.rows[condition]),
             "prediction": some(rows),
         }
-        for condition, rows in predicted.rows.items()
+        for condition, rows in pair.predicted.rows.items()
     }
 
 
 def _embed(
-    predicted: Cells, true: Cells, shown: Shown, *, max_cells: int, seed: int
+    pair: Pair, shown: Shown, *, max_cells: int, seed: int
 ) -> tuple[np.ndarray, dict[Condition, dict[str, np.ndarray]]]:
     """Positions of all fitted cells, and of those drawn in each facet."""
-    from scipy.sparse import csr_matrix
-    from umap import UMAP
-
-    scores = cast(np.ndarray, true.pcs)
+    scores = cast(np.ndarray, pair.true.pcs)
     wanted = np.unique(np.concatenate([rows[kind] for rows in shown.values() for kind in ("control", "truth")]))
     others = np.setdiff1d(np.arange(len(scores)), wanted)
     room = min(len(others), max(0, max_cells - len(wanted)))
     fitted = np.concatenate([wanted, np.random.default_rng(seed).choice(others, room, replace=False)])
-    # One job: umap-learn warns that a seed leaves it no other choice.
-    model = UMAP(n_neighbors=min(_NEIGHBORS, len(fitted) - 1), n_epochs=_EPOCHS, random_state=seed, n_jobs=1)
-    # Up to 4,095 cells umap-learn compares all pairs: dense ones in a Python loop (a minute), sparse ones by
-    # scikit-learn (a second). Beyond, its compiled index is the faster way.
-    stored = csr_matrix if len(fitted) < 4_096 else np.asarray
-    background = model.fit_transform(stored(scores[fitted]))
+    model = new_umap(len(fitted), seed=seed)
+    background = model.fit_transform(stored(scores[fitted], len(fitted)))
     place = {row: i for i, row in enumerate(fitted)}
 
     rows = np.concatenate([one["prediction"] for one in shown.values()])
     projected = np.split(
-        model.transform(stored(cast(np.ndarray, predicted.pcs)[rows])),
+        model.transform(stored(cast(np.ndarray, pair.predicted.pcs)[rows], len(fitted))),
         np.cumsum([len(one["prediction"]) for one in shown.values()])[:-1],
     )
     drawn = {}
@@ -161,10 +147,9 @@ def _embed(
     return background, drawn
 
 
-def _facet(ax: Axes, title: str, background: np.ndarray, points: Mapping[str, np.ndarray]) -> None:
+def _facet(ax: Axes, condition: Condition, background: np.ndarray, points: Mapping[str, np.ndarray]) -> None:
     # Points shrink with the facet, or forty facets are forty blots.
-    inches = ax.get_window_extent().width / ax.figure.dpi
-    size = float(np.clip(2.5 * inches, 3, 9))
+    size = float(np.clip(2.5 * inches(ax), 3, 9))
     _dots(ax, background, 0.6 * size, PALE)
     _dots(ax, points["control"], size, COLOURS["control"])
     # In random order: whichever kind came last would hide the other.
@@ -174,7 +159,7 @@ def _facet(ax: Axes, title: str, background: np.ndarray, points: Mapping[str, np
     order = np.random.default_rng(0).permutation(len(both))
     _dots(ax, both[order], size, colours[order].tolist())
     _zoom(ax, background, np.concatenate([points["control"].reshape(-1, 2), both]))
-    ax.set_title("\n".join(textwrap.wrap(title, max(14, int(13 * inches)))), fontsize=9 if inches > 2 else 7)
+    title(ax, condition)
     ax.set(xticks=[], yticks=[], aspect="equal")
     ax.spines[:].set_color(PALE)
 
@@ -193,25 +178,10 @@ def _zoom(ax: Axes, background: np.ndarray, points: np.ndarray) -> None:
     ax.set(xlim=(middle[0] - half, middle[0] + half), ylim=(middle[1] - half, middle[1] + half))
 
 
-def _legend(ax: Axes) -> None:
+def _handles() -> list[Line2D]:
     from matplotlib.lines import Line2D
 
-    handles = [
+    return [
         Line2D([], [], linestyle="none", marker="o", markersize=6, color=colour, label=kind)
-        for kind, colour in COLOURS.items()
+        for kind, colour in {**COLOURS, _OTHERS: PALE}.items()
     ]
-    ax.figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False)
-
-
-def _new_axes(n: int) -> np.ndarray:
-    import matplotlib.pyplot as plt
-
-    columns = min(n, 3) if n <= 9 else math.ceil(math.sqrt(1.6 * n))
-    rows = math.ceil(n / columns)
-    side = 3.2 if n <= 9 else 1.7
-    figure, grid = plt.subplots(
-        rows, columns, figsize=(side * columns, side * rows + 0.6), squeeze=False, layout="constrained"
-    )
-    for ax in grid.ravel()[n:]:
-        figure.delaxes(ax)
-    return grid.ravel()[:n]
