@@ -31,8 +31,8 @@ def run(out: Path, *, seed: int = 0) -> pd.DataFrame:
     Parameters
     ----------
     out
-        Folder for ``predicted.h5ad``, ``report.csv``, ``umap.png``, ``evaluation.png``, ``history.png`` and
-        ``model/``; files of an earlier run are replaced.
+        Folder for ``predicted.h5ad``, ``report.csv``, ``umap.png``, ``evaluation.png``, ``correlation.png``,
+        ``history.png`` and ``model/``; files of an earlier run are replaced.
     seed
         Seed of the held-out combinations, of training and of prediction.
 
@@ -62,19 +62,22 @@ def run(out: Path, *, seed: int = 0) -> pd.DataFrame:
     pred.write_h5ad(out / "predicted.h5ad")
     report.to_csv(out / "report.csv", index=False)
     model.save(out / "model", overwrite=True)
-    _figures(pred, adata, model, report, out)
-    print(f"\nIn {out.resolve()}: predicted.h5ad, report.csv, model/, umap.png, evaluation.png, history.png")
+    figures = _figures(pred, adata, model, report, out)
+    print(f"\nIn {out.resolve()}: predicted.h5ad, report.csv, model/ and the figures {', '.join(figures)}")
     return summary
 
 
-def _figures(pred: AnnData, adata: AnnData, model: scf.CaLMFlowModel, report: pd.DataFrame, out: Path) -> None:
+def _figures(pred: AnnData, adata: AnnData, model: scf.CaLMFlowModel, report: pd.DataFrame, out: Path) -> list[str]:
+    """Write the figures; their names."""
     figures = {
         "umap.png": scf.pl.umap(pred, adata),
         "evaluation.png": scf.pl.evaluation(report),
+        "correlation.png": scf.pl.correlation(pred, adata),
         "history.png": scf.pl.history(model),
     }
     for name, axes in figures.items():
         axes.flat[0].figure.savefig(out / name, dpi=120, bbox_inches="tight")
+    return list(figures)
 
 
 def main() -> None:
