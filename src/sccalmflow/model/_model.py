@@ -47,7 +47,8 @@ class CaLMFlowModel(TrainingMixin, PredictionMixin, BaseModelClass):
     source
         ``"control"`` starts from control cells of the same context, ``"noise"`` from a standard normal.
     decoder
-        ``"gaussian"`` (needs the resampled path) or ``"variational"``.
+        ``"gaussian"`` or ``"mixture"``, of four Gaussians (both need the resampled path), or ``"variational"``. A
+        mixture is for sources that leave several places open, such as noise; from control cells one Gaussian does.
     n_steps
         Time points T. Default: 4 from control cells, 16 from noise.
     n_space_tokens

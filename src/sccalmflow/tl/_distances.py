@@ -109,7 +109,7 @@ def mmd(
 
 def rbf_contrast(y: np.ndarray, gamma: float | Sequence[float] | None = None) -> Contrast:
     """Minus the RBF kernel, averaged over its widths; with it MMD² reads as an energy distance does."""
-    gammas = [scale / median_square(y) for scale in _SCALES] if gamma is None else np.atleast_1d(gamma).tolist()
+    gammas = list(np.array(_SCALES) / median_square(y)) if gamma is None else np.atleast_1d(gamma).tolist()
     if not gammas or not all(np.isfinite(value) and value > 0 for value in gammas):
         raise ValueError(f"gamma is {gamma!r}; give positive numbers.")
 

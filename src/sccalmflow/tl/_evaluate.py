@@ -71,7 +71,7 @@ def evaluate(
         Column of ``truth.obs`` that says "train" for training cells. When the prediction does not name it either, it is
         "split" if there is such a column; without any, the baselines leave out the predicted conditions only.
     baselines
-        Whether to add the baselines and the ceiling.
+        Whether to add the baselines and the ceiling. Of a baseline at most 5,000 cells a condition are compared.
     values
         What ``X`` must hold: "log1p" refuses counts and other scales, "any" takes whatever is finite. As in
         :func:`sccalmflow.pp.pca`.
@@ -156,7 +156,7 @@ def evaluate(
         novelty = next(cells.novelty(condition) for cells in predicted.values() if condition in cells.rows)
         compared = {
             name: [(sample, target.cells)]
-            for name, sample in samples(target, predicted, known.training if baselines else None)
+            for name, sample in samples(target, predicted, known.training if baselines else None, seed)
         }
         if baselines:
             compared[CEILING] = halves(target, seed)

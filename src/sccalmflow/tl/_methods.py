@@ -18,6 +18,8 @@ from ._target import ConditionTarget, Sample
 CEILING = "ceiling"
 # One split of few cells is a matter of luck.
 _HALVINGS = 5
+# Of a baseline, which can pool all cells of a perturbation.
+_MOST_CELLS = 5_000
 
 
 def generator(seed: int, *names: str) -> np.random.Generator:
@@ -51,9 +53,9 @@ def _why_not(baseline: Baseline, training: Training, condition: Condition) -> st
 
 
 def samples(
-    target: ConditionTarget, predicted: Mapping[str, Cells], training: Training | None
+    target: ConditionTarget, predicted: Mapping[str, Cells], training: Training | None, seed: int
 ) -> Iterator[tuple[str, Sample]]:
-    """Cells of each method that predicts this condition, in the spaces needed."""
+    """Cells of each method that predicts this condition, in the spaces needed; of baselines a bounded number."""
     for name, cells in predicted.items():
         if target.condition in cells.rows:
             rows = cells.rows[target.condition]
@@ -63,6 +65,11 @@ def samples(
     for name, baseline in BASELINES.items():
         if _why_not(baseline, training, target.condition) is None:
             X, pcs = baseline.cells(training, target.condition)
+            if len(pcs) > _MOST_CELLS:
+                # Of pooled baselines: distances take as long as the product of the two sizes.
+                rng = generator(seed, *target.condition, name, "cells")
+                chosen = np.sort(rng.choice(len(pcs), _MOST_CELLS, replace=False))
+                X, pcs = X[chosen], pcs[chosen]
             yield name, {space: dense(X) if space == "genes" else pcs for space in target.spaces}
 
 
