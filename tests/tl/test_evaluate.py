@@ -8,6 +8,7 @@ import scanpy as sc
 from scipy import sparse
 
 import sccalmflow as scf
+from sccalmflow.tl import _methods
 
 QUICK = {"n_boot": 0}
 
@@ -192,6 +193,53 @@ def test_a_baseline_of_a_single_cell_does_not_stop_the_report(pred, truth):
     with pytest.warns(UserWarning, match="'T, IL-6' has no perturbed_mean, nearest: training has a single cell"):
         report = scf.tl.evaluate(pred, truth, **QUICK)
     assert scf.tl.summary(report)["n_conditions"][["additive", "nearest"]].tolist() == [2, 1]
+
+
+def test_a_baseline_that_pools_many_cells_is_thinned_by_the_seed_alone(pred, truth, monkeypatch):
+    monkeypatch.setattr(_methods, "_MOST_CELLS", 50)
+    reports = [scf.tl.evaluate(pred, truth, metrics=["edistance", "r2"], seed=seed, **QUICK) for seed in (0, 0, 1)]
+    sizes = reports[0].groupby("method")["n_pred"].max()
+    assert sizes["perturbed_mean"] == 50 and sizes["control"] == 40
+    pd.testing.assert_frame_equal(reports[0], reports[1])
+    assert (reports[0]["value"] != reports[2]["value"])[reports[0]["method"] == "perturbed_mean"].all()
+
+
+def test_genes_that_never_vary_do_no_harm(pred, truth):
+    for adata in (pred, truth):
+        adata.X[:, :5] = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        report = scf.tl.evaluate(pred, truth, **QUICK)
+    assert np.isfinite(report["value"]).all()
+
+
+def test_discrimination_looks_at_all_perturbed_conditions_of_the_truth(pred, truth):
+    report = scf.tl.evaluate(pred, truth, metrics=["discrimination"], baselines=False, **QUICK)
+    change = {}
+    for t in ("B", "T", "NK"):
+        control = truth[(truth.obs["cell_type"] == t) & (truth.obs["perturbation"] == "control")].X.mean(0)
+        for p in ("IFN", "IL-6"):
+            rows = (truth.obs["cell_type"] == t) & (truth.obs["perturbation"] == p)
+            change[t, p] = truth[rows].X.mean(0) - control
+    own = ("B", "IFN")
+    x = pred[pred.obs["cell_type"] == "B"].X.mean(0)
+    x = x - truth[(truth.obs["cell_type"] == "B") & (truth.obs["perturbation"] == "control")].X.mean(0)
+    far = {key: np.abs(x - delta).sum() for key, delta in change.items()}
+    nearer = sum(far[key] < far[own] for key in far if key != own)
+    assert report.loc[report["condition"] == "B, IFN", "value"].item() == pytest.approx(1 - nearer / 5)
+
+
+def test_the_specific_change_is_taken_against_the_training_conditions_of_the_context(pred, truth):
+    report = scf.tl.evaluate(pred, truth, metrics=["pearson_delta_specific"], baselines=False, **QUICK)
+    # Of B cells under IFN, training has IL-6 in their place; of T cells under IL-6, IFN.
+    reference = truth[(truth.obs["cell_type"] == "B") & (truth.obs["perturbation"] == "IL-6")].X
+    y = truth[(truth.obs["cell_type"] == "B") & (truth.obs["perturbation"] == "IFN")].X
+    expected = scf.tl.pearson_delta(pred[pred.obs["cell_type"] == "B"].X, y, reference)
+    assert report["value"].iloc[0] == pytest.approx(expected)
+    both = truth.obs["split"].astype(str).where(truth.obs["cell_type"] != "B", "heldout")
+    truth.obs["split"] = both.where(truth.obs["perturbation"] != "control", "train")
+    alone = scf.tl.evaluate(pred, truth, metrics=["pearson_delta_specific", "r2"], baselines=False, **QUICK)
+    assert alone.loc[alone["condition"] == "B, IFN", "metric"].tolist() == ["r2"]
 
 
 def test_keys_survive_an_h5ad_file(pred, truth, tmp_path):
