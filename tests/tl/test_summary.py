@@ -65,6 +65,20 @@ def test_groups_have_tables_of_their_own(report):
     assert ("unseen cell type", "additive") not in table.index
 
 
+def test_strata_of_the_effect_size_are_groups_too(pred, truth):
+    report = scf.tl.evaluate(pred, truth, n_boot=0)
+    sizes = report.groupby("condition")["effect_size"].unique()
+    B, control = (
+        truth[(truth.obs["cell_type"] == "B") & (truth.obs["perturbation"] == label)].X.mean(axis=0)
+        for label in ("IFN", "control")
+    )
+    assert sizes["B, IFN"] == pytest.approx([np.linalg.norm(B - control)], rel=1e-5)
+    report["effect"] = pd.qcut(report["effect_size"], 2, labels=["weak", "strong"])
+    table = scf.tl.summary(report, groupby="effect")
+    assert table["n_conditions"].unique().tolist() == [1]
+    assert {group for group, _ in table.index} == {"weak", "strong"}
+
+
 def test_ranks_are_within_conditions_and_without_the_ceiling(report):
     table = scf.tl.rank(report)
     assert list(table.index) == ["mine", "additive", "control"]
