@@ -92,7 +92,7 @@ def linear(
 def linear_change(training: Training, condition: Condition) -> Profile:
     """From the mean of the context's control cells to the predicted mean: what moves these cells there."""
     fit = training.once(_fit)
-    design = _design([_terms(training, condition)], fit.terms)
+    design = design_of([terms_of(training, condition)], fit.terms)
     genes, pcs = training.mean(training.control_of(condition))
     # Of a single gene or PC, some versions of scikit-learn give one dimension less.
     return np.ravel(fit.genes.predict(design)) - genes, np.ravel(fit.pcs.predict(design)) - pcs
@@ -116,9 +116,9 @@ def _fit(training: Training) -> _Fit:
     from sklearn.linear_model import Ridge, RidgeCV
 
     conditions = sorted(training.rows)
-    labels = [_terms(training, condition) for condition in conditions]
+    labels = [terms_of(training, condition) for condition in conditions]
     terms = sorted({term for found in labels for term in found})
-    design = _design(labels, terms)
+    design = design_of(labels, terms)
     genes, pcs = (np.stack(space) for space in zip(*map(training.mean, conditions), strict=True))
     # Without cv, RidgeCV leaves out one row at a time, in closed form.
     best = RidgeCV(alphas=_PENALTIES).fit(design, genes)
@@ -127,7 +127,7 @@ def _fit(training: Training) -> _Fit:
     return _Fit(terms, best, same)
 
 
-def _terms(training: Training, condition: Condition) -> list[Term]:
+def terms_of(training: Training, condition: Condition) -> list[Term]:
     """What a condition is the sum of: its labels by key, the perturbation in its parts, none for control."""
     context = [(key, label) for key, label in zip(training.keys, condition, strict=True)]
     del context[training.position]
@@ -140,7 +140,7 @@ def _parts(training: Training, condition: Condition) -> list[str]:
     return training.parts(training.perturbation(condition), training.seen)
 
 
-def _design(labels: Sequence[Sequence[Term]], terms: Sequence[Term]) -> np.ndarray:
+def design_of(labels: Sequence[Sequence[Term]], terms: Sequence[Term]) -> np.ndarray:
     column = {term: i for i, term in enumerate(terms)}
     design = np.zeros((len(labels), len(terms)))
     for row, found in zip(design, labels, strict=True):
