@@ -204,6 +204,13 @@ def test_a_baseline_that_pools_many_cells_is_thinned_by_the_seed_alone(pred, tru
     assert (reports[0]["value"] != reports[2]["value"])[reports[0]["method"] == "perturbed_mean"].all()
 
 
+def test_no_change_stays_no_change_through_all_components_and_back(pred, truth):
+    scf.pp.pca(truth, 60)
+    pred.obsm["X_pca"] = scf.pp.PCA.from_anndata(truth).transform(pred.X)
+    report = scf.tl.evaluate(pred, truth, metrics=["pearson_delta", "de_overlap"], **QUICK)
+    assert (report[report["method"] == "control"]["value"] == 0).all()
+
+
 def test_genes_that_never_vary_do_no_harm(pred, truth):
     for adata in (pred, truth):
         adata.X[:, :5] = 0

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-# A change smaller than this share of the expression itself is rounding, not a direction.
-ROUNDING = 1e-9
+# A change smaller than this share of the largest expression is rounding, not a direction: cells that have been through
+# components and back in single precision are off by a millionth.
+ROUNDING = 1e-5
 
 
 def means(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
