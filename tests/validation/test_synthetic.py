@@ -1,177 +1,191 @@
 import json
-import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import make_moons
 
-from sccalmflow.flow import FlowConfig
 from sccalmflow.validation import synthetic
-from sccalmflow.validation._distributions import (
-    EIGHT_GAUSSIANS,
-    MOONS,
-    NOISY_MOONS,
-    even_half_circles,
-    independent_half_circles,
-)
+from sccalmflow.validation._ablation import FOLLOWED, ablations
+from sccalmflow.validation._competitors import N_LAYERS, CompetitorRecipe, n_parameters, of_equal_size, train_competitor
+from sccalmflow.validation._experiment import Effort, Experiment
+from sccalmflow.validation._models import train_flow
+from sccalmflow.validation._over_time import errors_over_time, states_over_time
+from sccalmflow.validation._paper import PRINTED, Number, Printed
+from sccalmflow.validation._recipes import PRESETS, default
 from sccalmflow.validation._report import Result, markdown_table
-from sccalmflow.validation._runs import once
-from sccalmflow.validation._training import Recipe, build, generate, train
+from sccalmflow.validation._scores import Evaluation, floors, scores
+from sccalmflow.validation._table_models import MODELS, entries
+from sccalmflow.validation._tasks import TABLES, TASKS
 
-TINY = Recipe(
-    flow=FlowConfig(dim=2, n_steps=4, n_hidden=8),
-    backbone="gpt_neox",
-    width=8,
-    n_layers=1,
-    n_heads=1,
-    n_updates=3,
-    batch_size=8,
-    lr=1e-3,
-)
-TINY_PAPER = replace(
-    TINY,
-    flow=FlowConfig(dim=2, path="straight", decoder="variational", n_steps=4, n_hidden=8, n_latent=4),
-    backbone="gpt2",
-    temperatures=(0.2, 1.0),
-)
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
+TINY = Effort(Evaluation(n_samples=20, n_pairs=1), n_updates=2, batch_size=4)
 
 
 @pytest.fixture
 def tiny(monkeypatch):
-    monkeypatch.setattr(synthetic, "PRESETS", {"paper": TINY_PAPER, "default": TINY})
-    monkeypatch.setattr(synthetic, "_QUICK_UPDATES", 3)
+    monkeypatch.setattr(synthetic, "QUICK", TINY)
 
 
-def test_half_circles_are_those_of_scikit_learn():
-    expected = make_moons(101, shuffle=False)[0]
-    np.testing.assert_allclose(even_half_circles(101, generator()).numpy(), expected, atol=1e-6)
-
-
-def test_moons_are_half_circles_shifted_along_the_diagonal_and_scaled():
-    shift = (MOONS.sample(500, generator()) + 1) / 3 - even_half_circles(500, generator())
-    torch.testing.assert_close(shift[:, 0], shift[:, 1], atol=1e-5, rtol=0)
-    assert shift.min() > -1e-5 and shift.max() < 0.2 + 1e-5
-    assert shift.mean() == pytest.approx(0.1, abs=0.01)
-
-
-def test_noisy_moons_have_independent_normal_noise():
-    noise = (NOISY_MOONS.sample(20_000, generator()) + 1) / 3 - even_half_circles(20_000, generator())
-    np.testing.assert_allclose(np.cov(noise.T.numpy()), 0.04 * np.eye(2), atol=2e-3)
-
-
-def test_independent_and_even_samples_have_one_law():
-    independent, even = (draw(40_000, generator()) for draw in (MOONS.draw, MOONS.sample))
-    torch.testing.assert_close(independent.mean(0), even.mean(0), atol=0.05, rtol=0)
-    torch.testing.assert_close(independent.T.cov(), even.T.cov(), atol=0.1, rtol=0)
-    points = independent_half_circles(1_000, generator())
-    radius = torch.minimum(points.norm(dim=1), (torch.tensor([1.0, 0.5]) - points).norm(dim=1))
-    assert (radius < 1 + 1e-5).all()
-
-
-def test_eight_gaussians_have_their_centres_and_variance():
-    points = EIGHT_GAUSSIANS.draw(40_000, generator()).numpy()
-    nearest = np.round(np.arctan2(points[:, 1], points[:, 0]) / (math.pi / 4)) % 8
-    for number in range(8):
-        cluster = points[nearest == number]
-        angle = number * math.pi / 4
-        np.testing.assert_allclose(cluster.mean(0), [5 * math.cos(angle), 5 * math.sin(angle)], atol=0.03)
-        np.testing.assert_allclose(np.cov(cluster.T), 0.1 * np.eye(2), atol=0.01)
-        assert len(cluster) == pytest.approx(5_000, abs=300)
-
-
-@pytest.mark.parametrize("recipe", [TINY, TINY_PAPER, replace(TINY, flow=replace(TINY.flow, n_trajectories=3))])
-def test_training_is_reproducible_and_leaves_the_global_random_state(recipe):
-    before = torch.get_rng_state()
-    first, second, other = (train(recipe, EIGHT_GAUSSIANS.draw, MOONS.draw, seed)[0] for seed in (0, 0, 1))
-    assert torch.equal(before, torch.get_rng_state())
-    samples = [generate(flow, EIGHT_GAUSSIANS.draw, 10, generator()) for flow in (first, second, other)]
-    assert samples[0].shape == (10, 2)
-    assert torch.equal(samples[0], samples[1])
-    assert not torch.equal(samples[0], samples[2])
-
-
-def test_training_moves_the_samples_towards_the_target():
-    recipe = replace(TINY, width=16, n_updates=80, batch_size=32, lr=1e-2)
-    flow, _ = train(recipe, EIGHT_GAUSSIANS.draw, lambda n, g: 4 + MOONS.draw(n, g), seed=0)
-    mean = generate(flow, EIGHT_GAUSSIANS.draw, 500, generator()).mean(0)
-    untrained = generate(build(recipe, 0).eval(), EIGHT_GAUSSIANS.draw, 500, generator()).mean(0)
-    centre = 4 + MOONS.sample(1_000, generator()).mean(0)
-    assert (mean - centre).norm() < 0.25 * (untrained - centre).norm()
-
-
-def test_training_stops_at_a_loss_that_is_not_finite():
-    with pytest.raises(FloatingPointError, match="update 1 is nan"):
-        train(TINY, EIGHT_GAUSSIANS.draw, lambda n, g: torch.full((n, 2), torch.nan), seed=0)
+def run(folder, *arguments):
+    synthetic.main([*arguments, "--quick", "--out", str(folder)])
 
 
 def test_distances_of_the_truth_to_itself_are_the_floor():
-    evaluation = synthetic.Evaluation(n_samples=400, n_pairs=2)
-    floors = list(synthetic.floors(synthetic.TASKS["gaussian_to_moons"], evaluation).values())
-    assert floors[0]["w2"] < floors[1]["w2"] < 1
-    assert floors[0]["std_ratio"] == pytest.approx(1, abs=0.02)
+    evaluation = Evaluation(n_samples=400, n_pairs=2)
+    rows = list(floors(TASKS["gaussian_to_moons"], evaluation).values())
+    assert rows[0]["w2"] < rows[1]["w2"] < 1
+    assert rows[0]["variance_ratio"] == pytest.approx(1, abs=0.04)
+    assert len(floors(TASKS["gaussian_to_8gaussians"], evaluation)) == 1
 
 
-def test_one_command_writes_runs_table_and_figure(tiny, tmp_path, capsys):
-    arguments = ["--tasks", "8gaussians_to_moons", "--seeds", "0", "1", "--quick", "--out", str(tmp_path / "out")]
-    synthetic.main(arguments)
-    names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert {"table.md", "figure.png", "8gaussians_to_moons-floor-quick.json"} <= names
-    assert sum(name.endswith(".npy") for name in names) == 4
-    run = json.loads((tmp_path / "out" / "8gaussians_to_moons-paper-seed1-quick.json").read_text())
-    assert run["settings"]["recipe"]["flow"]["path"] == "straight"
-    assert run["settings"]["seed"] == 1
-    assert set(run["results"]["w2_by_temperature"]) == {"0.2", "1.0"}
-    table = (tmp_path / "out" / "table.md").read_text()
-    assert table.count("\n") == 2 + 4 and "| default | 2 |" in table
-    assert table in capsys.readouterr().out
+def test_scores_see_a_collapse_that_the_distance_in_many_dimensions_rewards():
+    task, generator = TASKS["gaussian_to_8gaussians_100d"], torch.Generator().manual_seed(0)
+    truth, other = (task.target.draw(300, generator).numpy() for _ in range(2))
+    collapsed = (truth @ task.plane.numpy()) @ task.plane.numpy().T
+    good, bad = (scores(x, other, task, gamma=2.0) for x in (truth, collapsed))
+    assert bad["w2"] < good["w2"]
+    assert bad["variance_ratio"] < 0.8 < 0.9 < good["variance_ratio"]
+    assert bad["mmd_scaled"] > 1.5 * good["mmd_scaled"]
+
+
+@pytest.mark.parametrize(
+    ("table", "task"), [(number, table.tasks[-1].replace("1000d", "100d")) for number, table in TABLES.items()]
+)
+def test_each_table_runs_at_toy_size(tiny, tmp_path, capsys, table: str, task: str):
+    run(tmp_path / "out", "--table", table, "--tasks", task)
+    text = (tmp_path / "out" / f"table-{table}-quick.md").read_text()
+    assert text in capsys.readouterr().out
+    lines = text.splitlines()[2:]
+    n_trajectories = TABLES[table].n_trajectories
+    n_floors = 1 if "gaussians" in task.split("_to_")[1] else 2
+    n_printed = sum(row.task == task for row in PRINTED)
+    assert len(lines) == n_floors + n_printed + 2 * len(n_trajectories) + len(MODELS) - 2
+    assert all(label in text for label in ("`paper`", "`default`", "CFM-SB, as large as `default`", "DDPM, width 64"))
+    assert (tmp_path / "out" / f"table-{table}-quick.png").stat().st_size > 1_000
+    stored = json.loads((tmp_path / "out" / f"{task}-paper-m1-seed0-quick.json").read_text())
+    assert stored["settings"]["recipe"]["flow"]["path"] == "straight"
+    assert set(stored["results"]["plane_w2_by_temperature"]) == {"0.2", "0.5", "1.0", "1.5", "2.0"}
+
+
+@pytest.mark.parametrize("figure", ["4", "8"])
+def test_each_figure_runs_at_toy_size(tiny, tmp_path, figure: str):
+    run(tmp_path, "--figure", figure)
+    text = (tmp_path / f"figure-{figure}-quick.md").read_text()
+    assert "temperature 0.2" in text if figure == "4" else "time points 32" in text
+    assert "paper, no variational decoder" in text if figure == "4" else "| default |" in text
+    assert (tmp_path / f"figure-{figure}-quick.png").exists()
+
+
+def test_without_the_variational_decoder_the_temperature_changes_nothing(tiny, tmp_path):
+    run(tmp_path, "--figure", "4")
+    for key, constant in (("paper-regression", True), ("paper", False)):
+        path = tmp_path / f"8gaussians_to_moons-figure4-{key}-seed0-quick.json"
+        found = json.loads(path.read_text())["results"]["by_temperature"].values()
+        assert (len({row["w2"] for row in found}) == 1) == constant
+
+
+def test_the_ablation_runs_at_toy_size(tiny, tmp_path):
+    run(tmp_path, "--ablation", "--tasks", "gaussian_to_moons")
+    text = (tmp_path / "ablation-quick.md").read_text()
+    assert all(f"| {label} |" in text for label, _ in ablations(2).values())
+    over_time = (tmp_path / "over-time-gaussian_to_moons-quick.md").read_text()
+    assert over_time.count("one step from the true history") == len(FOLLOWED)
+    assert (tmp_path / "over-time-gaussian_to_moons-quick.png").exists()
 
 
 def test_a_finished_run_is_not_repeated(tiny, tmp_path, monkeypatch):
-    arguments = ["--tasks", "gaussian_to_moons", "--presets", "default", "--seeds", "0", "--quick"]
-    arguments += ["--out", str(tmp_path)]
-    synthetic.main(arguments)
-    table = (tmp_path / "table.md").read_text()
-    monkeypatch.setattr(synthetic, "run", lambda *_, **__: pytest.fail("trained again"))
-    synthetic.main(arguments)
-    assert (tmp_path / "table.md").read_text() == table
+    arguments = ["--table", "1", "--tasks", "gaussian_to_moons", "--models", "default", "cfm"]
+    run(tmp_path, *arguments)
+    table = (tmp_path / "table-1-quick.md").read_text()
+    for name in ("train_flow", "train_competitor"):
+        monkeypatch.setattr(f"sccalmflow.validation._experiment.{name}", lambda *_, **__: pytest.fail("trained again"))
+    run(tmp_path, *arguments)
+    assert (tmp_path / "table-1-quick.md").read_text() == table
 
 
-def test_other_settings_are_another_run_and_a_failed_one_leaves_no_file(tmp_path):
-    path = tmp_path / "run.json"
-
-    def fail():
-        raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        once(path, {"lr": 1}, fail)
-    assert not list(tmp_path.iterdir())
-    assert once(path, {"lr": 1, "sizes": (1, 2)}, lambda: {"w2": 1}) == {"w2": 1}
-    assert once(path, {"lr": 1, "sizes": (1, 2)}, fail) == {"w2": 1}
-    assert once(path, {"lr": 2, "sizes": (1, 2)}, lambda: {"w2": 3}) == {"w2": 3}
+def test_a_trial_and_a_full_run_have_files_of_their_own(tmp_path):
+    full, trial = (Experiment(tmp_path, TINY, tag).file("a", "seed0") for tag in ("", "quick"))
+    assert (full.name, trial.name) == ("a-seed0.json", "a-seed0-quick.json")
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}"])
-def test_a_foreign_file_is_refused(tmp_path, text):
-    path = tmp_path / "run.json"
-    path.write_text(text)
-    with pytest.raises(ValueError, match="not the result of a run"):
-        once(path, {}, dict)
+def test_effort_counts_trajectories_and_never_adds_work():
+    limited = TINY.limit(default(2, 8))
+    assert (limited.n_updates, limited.batch_size) == (2, 1)
+    assert synthetic.FULL.limit(default(2)) == default(2)
 
 
-def test_the_table_gives_mean_and_standard_deviation_over_runs(tmp_path):
-    runs = [Result("task", "model", {"w2": w2, "mmd": 0.0, "std_ratio": 1.0}, tmp_path) for w2 in (1.0, 2.0, 3.0)]
-    last = markdown_table(runs).splitlines()[-1]
-    assert last.startswith("| task | model | 3 | 2.000 ± 1.000 | 0.0000 ± 0.0000 |")
+@pytest.mark.parametrize("dim", [2, 100])
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_batch_holds_as_many_trajectories_whatever_shares_a_sequence(preset: str, dim: int):
+    for n_trajectories in (1, 4, 8, 10):
+        recipe = PRESETS[preset](dim, n_trajectories)
+        assert 0.9 * 128 <= recipe.batch_size * n_trajectories <= 128
+        assert recipe.flow.dim == dim
+
+
+@pytest.mark.parametrize("method", ["cfm", "cfm_ot", "cfm_sb", "ddpm"])
+def test_competitors_train_have_the_parameters_that_are_reported_and_sample_reproducibly(method):
+    task = TASKS["moons_to_8gaussians"]
+    recipe = CompetitorRecipe(method, width=12, n_updates=2, batch_size=8)
+    trained = train_competitor(recipe, task, seed=0)
+    first, again, other = (trained.sample(10, torch.Generator().manual_seed(seed), 1.0) for seed in (0, 0, 1))
+    assert first.shape == (10, 2)
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    sizes = [task.dim + 1, *[12] * N_LAYERS, task.dim]
+    layers = [torch.nn.Linear(before, after) for before, after in zip(sizes[:-1], sizes[1:], strict=True)]
+    counted = sum(parameter.numel() for layer in layers for parameter in layer.parameters())
+    assert trained.n_parameters == counted
+    assert trained.mflop == pytest.approx(2e-6 * counted * trained.n_evaluations)
+
+
+@pytest.mark.parametrize("dim", [2, 100, 1_000])
+def test_competitors_can_be_as_large_as_the_default(dim: int):
+    rows = {entry.key: entry.recipe for entry in entries(["cfm", "cfm-equal"], dim, [1])}
+    assert rows["cfm"].width == 64
+    size = n_parameters(dim, of_equal_size(rows["cfm"], dim, 400_000).width)
+    assert size == pytest.approx(400_000, rel=0.02)
+    assert rows["cfm-equal"].width > 64
+
+
+@pytest.mark.parametrize("key", FOLLOWED)
+def test_errors_over_time_start_and_end_where_they_must(key: str):
+    task = TASKS["gaussian_to_moons"]
+    trained = train_flow(TINY.limit(ablations(2)[key][1]), task, seed=0)
+    generator = torch.Generator().manual_seed(0)
+    states = states_over_time(trained.flow, task.source.draw, task.target.draw, 400, generator)
+    assert all(value.shape == (400, 16, 2) for value in states.values())
+    # The first step of a rollout is one from a true state.
+    means = [states[name][:, 0].mean(0) for name in ("rollout", "teacher")]
+    torch.testing.assert_close(*means, atol=0.25, rtol=0)
+    truth = task.target.draw(400, generator).mean(0)
+    torch.testing.assert_close(states["truth"][:, -1].mean(0), truth, atol=0.5, rtol=0)
+    errors = errors_over_time(trained, task, Evaluation(n_samples=50), seed=0)
+    assert {name: len(line) for name, line in errors.items()} == {"rollout": 16, "teacher": 16, "floor": 16}
+
+
+def test_the_table_gives_spread_over_runs_multiples_of_the_floor_and_what_the_paper_prints(tmp_path):
+    score = {"w2": 1.0, "plane_w2": 1.0, "mmd": 0.5, "mmd_scaled": 0.5, "variance_ratio": 1.0}
+    runs = [Result("task", "model", score | {"w2": w2}, tmp_path) for w2 in (1.0, 2.0, 3.0)]
+    printed = Printed("key", "CFM", Number(6.4344, 0.2738), Number(0.0293, 0.0008))
+    lines = markdown_table([Result("task", "truth", score), *runs], [("task", printed)]).splitlines()
+    assert lines[2].startswith("| task | printed in the paper: CFM | – | 6.4344 ± 0.2738 | – | 0.0293 ± 0.0008 |")
+    assert lines[3].startswith("| task | truth | – | 1.000 | 1.000 |")
+    assert lines[4].startswith("| task | model | 3 | 2.000 ± 1.000 (2.00×) | 1.000 ± 0.000 (1.00×) |")
+
+
+def test_what_the_paper_prints_belongs_to_tasks_of_its_tables():
+    tasks = {name for number in ("1", "2", "7") for name in TABLES[number].tasks}
+    assert {row.task for row in PRINTED} <= tasks
+    assert len(PRINTED) == 6 + 6 + 3
 
 
 def test_unknown_names_are_refused(tmp_path, capsys):
     with pytest.raises(SystemExit):
-        synthetic.main(["--tasks", "moons", "--out", str(tmp_path / "new")])
+        synthetic.main(["--tasks", "circles", "--out", str(tmp_path / "new")])
     assert "gaussian_to_moons" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
+
+
+def test_scatter_points_lie_on_the_plane(tiny, tmp_path):
+    run(tmp_path, "--table", "1", "--tasks", "gaussian_to_2gaussians_100d", "--models", "default")
+    points = np.load(tmp_path / "gaussian_to_2gaussians_100d-default-m1-seed0-quick.npy")
+    assert points.shape == (20, 2)

@@ -112,7 +112,12 @@ class CausalLM(nn.Module):
         return self.backbone.get_input_embeddings()(ids)
 
     def forward(
-        self, embeddings: Tensor, blocks: Tensor, cache: DynamicCache | None = None, cached_blocks: Tensor | None = None
+        self,
+        embeddings: Tensor,
+        blocks: Tensor,
+        cache: DynamicCache | None = None,
+        cached_blocks: Tensor | None = None,
+        allowed: Tensor | None = None,
     ) -> Tensor:
         """Hidden states of new tokens, which are appended to the cache where one is given.
 
@@ -126,6 +131,8 @@ class CausalLM(nn.Module):
             Keys and values of the tokens before, of each sequence.
         cached_blocks
             Blocks of those tokens, shape (B, L).
+        allowed
+            What the mask may show of all keys, shape (B, 1, Q, L + Q); not with flash attention.
 
         Returns
         -------
@@ -133,6 +140,8 @@ class CausalLM(nn.Module):
         """
         keys = blocks if cached_blocks is None else torch.cat([cached_blocks, blocks], dim=1)
         mask = keys >= 0 if self.attention == "flash_attention_2" else attention_mask(blocks, keys)
+        if allowed is not None:
+            mask = mask & allowed
         return self.backbone(
             inputs_embeds=embeddings,
             attention_mask=mask,

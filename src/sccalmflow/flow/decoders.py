@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-DecoderName = Literal["variational", "gaussian", "mixture"]
+DecoderName = Literal["variational", "gaussian", "mixture", "regression"]
 
 
 def mlp(n_in: int, n_hidden: int, n_out: int) -> nn.Sequential:
@@ -73,6 +73,32 @@ class VariationalDecoder(nn.Module):
         """Draw the next state (..., D) from hidden vectors (..., width) and standard normal noise (..., n_latent)."""
         mean, variance = self.posterior(hidden)
         return self.state(mean + (temperature * variance).sqrt() * noise).float()
+
+
+class RegressionDecoder(nn.Module):
+    """The next state without a law: the variational decoder without its latent, for ablation.
+
+    The loss is the squared error summed over the D features. A rollout has no randomness but that of its source, and
+    the temperature changes nothing.
+    """
+
+    target: Literal["next", "endpoint"] = "next"
+    noise_dim = 0
+
+    def __init__(self, dim: int, width: int, n_hidden: int) -> None:
+        super().__init__()
+        self.state = mlp(width, n_hidden, dim)
+
+    def loss(
+        self, hidden: Tensor, now: Tensor, trajectory: Tensor, *, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """Loss of each state; arguments as for :meth:`VariationalDecoder.loss`, part ``error``."""
+        error = (self.state(hidden).float() - trajectory[..., 1:, :]).square().sum(-1)
+        return {"loss": error, "error": error}
+
+    def sample(self, hidden: Tensor, now: Tensor, noise: Tensor, temperature: float) -> Tensor:
+        """The next state (..., D) from hidden vectors (..., width)."""
+        return self.state(hidden).float()
 
 
 class GaussianDecoder(nn.Module):
@@ -185,6 +211,14 @@ class MixtureDecoder(nn.Module):
         return centre + temperature**0.5 * (drawn - centre)
 
 
-Decoder = VariationalDecoder | GaussianDecoder | MixtureDecoder
+Decoder = VariationalDecoder | GaussianDecoder | MixtureDecoder | RegressionDecoder
 
-__all__ = ["Decoder", "DecoderName", "GaussianDecoder", "MixtureDecoder", "VariationalDecoder", "mlp"]
+__all__ = [
+    "Decoder",
+    "DecoderName",
+    "GaussianDecoder",
+    "MixtureDecoder",
+    "RegressionDecoder",
+    "VariationalDecoder",
+    "mlp",
+]

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
 from .clm import CausalLM, select_sequences
-from .decoders import Decoder, DecoderName, GaussianDecoder, MixtureDecoder, VariationalDecoder, mlp
+from .decoders import (
+    Decoder,
+    DecoderName,
+    GaussianDecoder,
+    MixtureDecoder,
+    RegressionDecoder,
+    VariationalDecoder,
+    mlp,
+)
 from .paths import PATHS, PathName
-from .tokens import StateEncoder, prefix_blocks, split_tokens, time_blocks
+from .tokens import MemoryName, SpaceMaskName, StateEncoder, prefix_blocks, restriction, split_tokens, time_blocks
 
 if TYPE_CHECKING:
     from transformers import DynamicCache
@@ -29,7 +37,7 @@ class FlowConfig:
     path
         ``"resampled"`` or ``"straight"``, see :mod:`sccalmflow.flow.paths`.
     decoder
-        ``"gaussian"`` and ``"mixture"`` (need the resampled path) or ``"variational"``, see
+        ``"gaussian"`` and ``"mixture"`` (need the resampled path), ``"variational"`` or ``"regression"``, see
         :mod:`sccalmflow.flow.decoders`.
     n_steps
         Time steps T from the source to the data.
@@ -51,6 +59,10 @@ class FlowConfig:
         Power of the predicted precision that weights its squared errors, from 0 to 1.
     n_components
         Components of the mixture decoder.
+    memory
+        ``"full"``: a state sees all earlier ones. ``"markov"``, for ablation: the prompt and its own time only.
+    space_mask
+        ``"block"``: the tokens of a time see each other. ``"causal"``, for ablation: only those before them.
     """
 
     dim: int
@@ -66,6 +78,8 @@ class FlowConfig:
     nll_weight: float = 0.2
     precision_power: float = 0.5
     n_components: int = 4
+    memory: MemoryName = "full"
+    space_mask: SpaceMaskName = "block"
 
     def __post_init__(self) -> None:
         for name in ("dim", "n_steps", "n_space_tokens", "n_trajectories", "n_hidden", "n_latent", "n_components"):
@@ -83,7 +97,10 @@ class FlowConfig:
                 f"n_space_tokens={self.n_space_tokens} does not fit a state of {self.dim} scores: a space token holds "
                 "at least one. Use fewer space tokens."
             )
-        if self.decoder != "variational" and self.path != "resampled":
+        for name, choices in (("memory", get_args(MemoryName)), ("space_mask", get_args(SpaceMaskName))):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name}={getattr(self, name)!r} is not one of {', '.join(map(repr, choices))}.")
+        if self.decoder in ("gaussian", "mixture") and self.path != "resampled":
             raise ValueError(
                 f'decoder="{self.decoder}" needs path="resampled": on a straight path two states in sequence give the '
                 'endpoint away, and its posterior has no spread to learn. Choose path="resampled" or '
@@ -130,6 +147,8 @@ class VolterraFlow(nn.Module):
                 f"attention={clm.attention!r} knows causal masks only: use n_space_tokens=1, n_trajectories=1 and at "
                 'most n_context_cells=1, or attention="sdpa".'
             )
+        if clm.attention != "sdpa" and config.memory != "full":
+            raise ValueError(f'attention={clm.attention!r} cannot hide the past; memory="markov" needs "sdpa".')
         self.config = config
         self.path = PATHS[config.path]()
         self.clm = clm
@@ -143,6 +162,8 @@ class VolterraFlow(nn.Module):
             )
         elif config.decoder == "mixture":
             self.decoder = MixtureDecoder(config.dim, width, config.n_hidden, config.n_components)
+        elif config.decoder == "regression":
+            self.decoder = RegressionDecoder(config.dim, width, config.n_hidden)
         else:
             self.decoder = VariationalDecoder(config.dim, width, config.n_hidden, config.n_latent, config.kl_weight)
 
@@ -175,6 +196,19 @@ class VolterraFlow(nn.Module):
         self.clm(embeddings, blocks, cache)
         return Prefix(cache, blocks, first_block)
 
+    def read(
+        self,
+        tokens: Tensor,
+        blocks: Tensor,
+        first_block: Tensor,
+        cache: DynamicCache | None = None,
+        cached_blocks: Tensor | None = None,
+    ) -> Tensor:
+        """Hidden states of new tokens (B, Q, width), under the mask that the configuration asks for."""
+        keys = blocks if cached_blocks is None else torch.cat([cached_blocks, blocks], dim=1)
+        allowed = restriction(blocks, keys, first_block, self.config.memory, self.config.space_mask)
+        return self.clm(tokens, blocks, cache, cached_blocks, allowed)
+
     def hidden(self, states: Tensor, prefix: Prefix | None = None) -> Tensor:
         """Hidden vectors of whole trajectories, all times in one pass.
 
@@ -194,9 +228,9 @@ class VolterraFlow(nn.Module):
         first = states.new_zeros(batch, dtype=torch.long) if prefix is None else prefix.first_block
         blocks = time_blocks(first, 0, n_times, tokens.shape[1] // n_times)
         if prefix is None:
-            hidden = self.clm(tokens, blocks)
+            hidden = self.read(tokens, blocks, first)
         else:
-            hidden = self.clm(tokens, blocks, prefix.cache, prefix.blocks)
+            hidden = self.read(tokens, blocks, first, prefix.cache, prefix.blocks)
         return split_tokens(hidden, n_trajectories, self.config.n_space_tokens)
 
     def loss(

@@ -52,7 +52,7 @@ def rollout(
     for step in range(flow.config.n_steps):
         tokens = flow.encoder(states[-1][:, :, None], first_step=step)
         new_blocks = time_blocks(first_block, step, 1, tokens.shape[1])
-        hidden = flow.clm(tokens, new_blocks, cache, blocks)
+        hidden = flow.read(tokens, new_blocks, first_block, cache, blocks)
         blocks = torch.cat([blocks, new_blocks], dim=1)
         states.append(_next_state(flow, hidden, step, states[-1], source, noise, temperature))
     return torch.stack(states, dim=2)
@@ -83,7 +83,7 @@ def rollout_uncached(
             embeddings, before, first_block = (part[index] for part in flow.embed_prompts(prompts))
             blocks = torch.cat([before, time_blocks(first_block, 0, step + 1, per_time)], dim=1)
             tokens = torch.cat([embeddings, tokens], dim=1)
-        hidden = flow.clm(tokens, blocks)[:, -per_time:]
+        hidden = flow.read(tokens, blocks, first_block)[:, -per_time:]
         states.append(_next_state(flow, hidden, step, states[-1], source, noise, temperature))
     return torch.stack(states, dim=2)
 

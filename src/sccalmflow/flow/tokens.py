@@ -4,13 +4,18 @@ A sequence is ``prompt | context cells | time 0 | time 1 | ...``. A time holds M
 Every token has a *block*: prompt tokens count 0, 1, 2, ...; all context cells share the next block, and all tokens of
 one time share one. A token attends to every token of its own and of earlier blocks (the integral runs over space and
 over trajectories inside a time, and over the past), and its position is its block. So one vector of blocks defines
-both mask and positions, and padding can change neither.
+both mask and positions, and padding can change neither. :func:`restriction` narrows the mask for ablations.
 """
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
+
+MemoryName = Literal["full", "markov"]
+SpaceMaskName = Literal["block", "causal"]
 
 
 class StateEncoder(nn.Module):
@@ -96,3 +101,35 @@ def attention_mask(queries: Tensor, keys: Tensor) -> Tensor:
         n_keys, device=keys.device
     )
     return (seen | itself)[:, None]
+
+
+def restriction(
+    queries: Tensor, keys: Tensor, first_block: Tensor, memory: MemoryName, space_mask: SpaceMaskName
+) -> Tensor | None:
+    """Which of the keys that :func:`attention_mask` shows a query may still see, in an ablation.
+
+    Parameters
+    ----------
+    queries, keys
+        Blocks, as for :func:`attention_mask`.
+    first_block
+        First block of the times, shape (B,); what comes before it is prompt and context cells.
+    memory
+        ``"markov"`` hides the states of earlier times: a state sees the prompt and its own time only.
+    space_mask
+        ``"causal"`` hides, inside a time, the tokens that come later in the sequence.
+
+    Returns
+    -------
+    Boolean mask (B, 1, Q, L), or None where nothing is hidden.
+    """
+    if memory == "full" and space_mask == "block":
+        return None
+    before_times = (keys < first_block[:, None])[:, None, :]
+    same_time = keys[:, None, :] == queries[:, :, None]
+    if space_mask == "causal":
+        n_queries, n_keys = queries.shape[1], keys.shape[1]
+        order = torch.arange(n_keys, device=keys.device)
+        same_time = same_time & (order <= order[n_keys - n_queries :, None])
+    earlier = keys[:, None, :] < queries[:, :, None]
+    return (before_times | same_time | (earlier & (memory == "full")))[:, None]

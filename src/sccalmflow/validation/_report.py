@@ -1,4 +1,4 @@
-"""What the experiments found, as a table and as a figure."""
+"""What the experiments found, as a table and as scatter plots."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from ._paper import Printed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,9 +25,9 @@ class Result:
     task, model
         Names for the reader.
     scores
-        ``w2``, ``mmd``, ``std_ratio``, and for a run ``n_parameters``, ``training_seconds`` and ``temperature``.
+        Those of :func:`sccalmflow.validation._scores.scores`, and for a run its size and cost.
     points
-        File with a sample of the run; None for the truth.
+        File with a sample of the run on the plane; None for the truth.
     """
 
     task: str
@@ -34,25 +36,47 @@ class Result:
     points: Path | None = None
 
 
-_COLUMNS: tuple[tuple[str, str, str], ...] = (
+_DISTANCES = (
     ("W2", "w2", ".3f"),
+    ("W2 on the plane", "plane_w2", ".3f"),
     ("MMD", "mmd", ".4f"),
-    ("std ratio", "std_ratio", ".2f"),
+    ("MMD, scaled", "mmd_scaled", ".4f"),
+)
+_RATIO = ("variance ratio", "variance_ratio", ".3f")
+_COSTS = (
     ("temperature", "temperature", ".1f"),
     ("parameters", "n_parameters", ",.0f"),
-    ("seconds", "training_seconds", ".0f"),
+    ("evaluations", "n_evaluations", ",.0f"),
+    ("MFLOP a sample", "mflop", ",.2f"),
+    ("training s", "training_seconds", ",.0f"),
 )
 
 
-def markdown_table(results: Sequence[Result]) -> str:
-    """Mean and standard deviation over the runs of each model on each task, in the order in which they first come."""
-    head = ["task", "model", "runs", *(title for title, _, _ in _COLUMNS)]
-    lines = [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
+def markdown_table(results: Sequence[Result], printed: Sequence[tuple[str, Printed]] = ()) -> str:
+    """Mean and standard deviation over the runs of each model on each task, in the order in which they first come.
+
+    Parameters
+    ----------
+    results
+        All results. The last of a task without points is its floor, and each distance has its multiple of it in
+        brackets.
+    printed
+        What the paper prints, with the label of the task.
+    """
+    columns = [*_DISTANCES, _RATIO, *_COSTS]
+    head = ["task", "model", "runs", *(title for title, _, _ in columns)]
+    lines = [_line(head), "|" + " --- |" * len(head)]
+    shown = set()
     for task, model in dict.fromkeys((result.task, result.model) for result in results):
+        if task not in shown:
+            shown.add(task)
+            lines += [_printed_line(task, row, len(columns)) for label, row in printed if label == task]
         runs = [result for result in results if (result.task, result.model) == (task, model)]
-        count = "–" if runs[0].points is None else str(len(runs))
-        cells = [_mean_and_spread(runs, key, form) for _, key, form in _COLUMNS]
-        lines.append(f"| {' | '.join([task, model, count, *cells])} |")
+        is_truth = runs[0].points is None
+        floor = None if is_truth else _floor(results, task)
+        cells = [_mean_and_spread(runs, key, form) + _multiple(runs, key, floor) for _, key, form in _DISTANCES]
+        cells += [_mean_and_spread(runs, key, form) for _, key, form in [_RATIO, *_COSTS]]
+        lines.append(_line([task, model, "–" if is_truth else str(len(runs)), *cells]))
     return "\n".join(lines) + "\n"
 
 
@@ -62,35 +86,52 @@ def draw_figure(results: Sequence[Result], truth: dict[str, np.ndarray]) -> Figu
     Parameters
     ----------
     results
-        All results; those of the truth give the floor in the titles, the first of a task being its lowest.
+        All results; those of the truth give the floor.
     truth
-        A sample of the truth for each task, (n, 2).
+        A sample of the truth for each task on its plane, (n, 2).
     """
     from matplotlib.figure import Figure
 
     models = list(dict.fromkeys(result.model for result in results if result.points is not None))
-    figure = Figure(figsize=(3.4 * (1 + len(models)), 3.4 * len(truth)), layout="constrained", dpi=120)
+    figure = Figure(figsize=(2.6 * (1 + len(models)), 2.8 * len(truth)), layout="constrained", dpi=100)
     rows = figure.subplots(len(truth), 1 + len(models), squeeze=False)
     for axes, (task, sample) in zip(rows, truth.items(), strict=True):
-        floor = next(result.scores for result in results if result.task == task and result.points is None)
-        _scatter(axes[0], sample, f"{task}: truth\nfloor W2 {floor['w2']:.2f}, MMD {floor['mmd']:.4f}", "#8A8A8A")
+        _scatter(axes[0], sample, f"{task}\ntruth{_caption([_floor(results, task)])}", "#8A8A8A")
         centre, reach = sample.mean(0), 1.25 * np.abs(sample - sample.mean(0)).max()
         for ax in axes:
             ax.set(xlim=(centre[0] - reach, centre[0] + reach), ylim=(centre[1] - reach, centre[1] + reach))
         for ax, model in zip(axes[1:], models, strict=True):
             runs = [result for result in results if (result.task, result.model) == (task, model)]
-            scores = {key: float(np.mean([run.scores[key] for run in runs])) for key in ("w2", "mmd")}
+            if not runs:
+                ax.set_visible(False)
+                continue
             assert runs[0].points is not None  # models are those with points
-            title = f"{model}\nW2 {scores['w2']:.2f}, MMD {scores['mmd']:.4f}"
-            _scatter(ax, np.load(runs[0].points), title, "#D55E00")
+            name = model.replace("`", "")
+            _scatter(ax, np.load(runs[0].points), f"{name}{_caption([run.scores for run in runs])}", "#D55E00")
     return figure
 
 
 def _scatter(ax: Axes, points: np.ndarray, title: str, colour: str) -> None:
     ax.scatter(points[:, 0], points[:, 1], s=2, color=colour, linewidths=0, rasterized=True)
-    ax.set_title(title, fontsize=9)
+    ax.set_title(title, fontsize=7)
     ax.set_aspect("equal")
     ax.set(xticks=[], yticks=[])
+
+
+def _caption(scores: Sequence[dict[str, Any]]) -> str:
+    plane, mmd = (float(np.mean([score[key] for score in scores])) for key in ("plane_w2", "mmd_scaled"))
+    return f"\nW2 on the plane {plane:.2f}, scaled MMD {mmd:.4f}"
+
+
+def _floor(results: Sequence[Result], task: str) -> dict[str, Any]:
+    """The scores that a perfect model gets."""
+    return [result.scores for result in results if result.task == task and result.points is None][-1]
+
+
+def _multiple(runs: Sequence[Result], key: str, floor: dict[str, Any] | None) -> str:
+    if floor is None:
+        return ""
+    return f" ({np.mean([run.scores[key] for run in runs]) / floor[key]:.2f}×)"
 
 
 def _mean_and_spread(runs: Sequence[Result], key: str, form: str) -> str:
@@ -98,5 +139,15 @@ def _mean_and_spread(runs: Sequence[Result], key: str, form: str) -> str:
     if not values:
         return "–"
     mean, spread = float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-    shows_spread = len(values) > 1 and key in ("w2", "mmd", "std_ratio")
+    shows_spread = len(values) > 1 and key not in {name for _, name, _ in _COSTS}
     return f"{mean:{form}} ± {spread:{form}}" if shows_spread else f"{mean:{form}}"
+
+
+def _printed_line(task: str, row: Printed, n_columns: int) -> str:
+    w2, mmd = (f"{number.mean:g} ± {number.spread:g}" for number in (row.w2, row.mmd))
+    cells = [w2, "–", mmd, *["–"] * (n_columns - 3)]
+    return _line([task, f"printed in the paper: {row.model}", "–", *cells])
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

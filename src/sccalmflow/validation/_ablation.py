@@ -1,0 +1,44 @@
+"""Parts of the method taken away one at a time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from ._recipes import default, paper
+from ._training import Recipe
+
+
+def _with(recipe: Recipe, **settings: Any) -> Recipe:
+    return replace(recipe, flow=replace(recipe.flow, **settings))
+
+
+def ablations(dim: int) -> dict[str, tuple[str, Recipe]]:
+    """Name for files, name for readers, and recipe of each variant of the default and of the paper's configuration."""
+    ours, theirs = default(dim), paper(dim)
+    two_tokens = _with(ours, n_space_tokens=2)
+    return {
+        "default": ("default", ours),
+        "default-markov": ("default, no memory", _with(ours, memory="markov")),
+        "default-cold": ("default, no law (temperature 0)", replace(ours, temperatures=(0.0,))),
+        "default-gaussian": ("default, one Gaussian", _with(ours, decoder="gaussian")),
+        "default-k2": ("default, 2 space tokens", two_tokens),
+        "default-k2-causal": ("default, 2 space tokens, causal mask", _with(two_tokens, space_mask="causal")),
+        "default-m4": ("default, 4 trajectories", default(dim, 4)),
+        "default-t4": ("default, 4 time points", _with(ours, n_steps=4)),
+        "paper": ("paper", theirs),
+        "paper-markov": ("paper, no memory", _with(theirs, memory="markov")),
+        "paper-resampled": ("paper, resampled path", _with(theirs, path="resampled")),
+        "paper-regression": ("paper, no law (regression)", _regression(theirs)),
+        "paper-k2": ("paper, 2 space tokens", _with(theirs, n_space_tokens=2)),
+        "paper-m4": ("paper, 4 trajectories", paper(dim, 4)),
+    }
+
+
+def _regression(recipe: Recipe) -> Recipe:
+    # No temperature to choose: there is no law to scale.
+    return replace(_with(recipe, decoder="regression"), temperatures=(1.0,))
+
+
+# The error of these is followed over time, next to the same with the true history.
+FOLLOWED = ("default", "default-markov", "paper", "paper-markov")

@@ -1,0 +1,125 @@
+"""Runs of an experiment in a folder: train, measure, and keep what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Generator
+
+from sccalmflow import __version__
+
+from ._competitors import CompetitorRecipe, train_competitor
+from ._models import Trained, train_flow
+from ._report import Result
+from ._runs import once
+from ._scores import REPORT_SEED, Evaluation, compare, floors
+from ._tasks import TASKS, Task
+from ._training import Recipe
+
+AnyRecipe = Recipe | CompetitorRecipe
+Measure = Callable[[Trained, Task, Evaluation, int], dict[str, Any]]
+# Draws for choosing a temperature come from another generator than those for the numbers reported.
+_CHOICE_SEED = 1_000
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much work a run is.
+
+    Parameters
+    ----------
+    evaluation
+        How samples are compared.
+    n_updates, batch_size
+        At most so many updates, of at most so many trajectories.
+    """
+
+    evaluation: Evaluation
+    n_updates: int = 1_000_000
+    batch_size: int = 1_000_000
+
+    def limit(self, recipe: AnyRecipe) -> AnyRecipe:
+        """The recipe with no more work than this."""
+        per_sequence = recipe.flow.n_trajectories if isinstance(recipe, Recipe) else 1
+        return replace(
+            recipe,
+            n_updates=min(recipe.n_updates, self.n_updates),
+            batch_size=min(recipe.batch_size, max(1, self.batch_size // per_sequence)),
+        )
+
+
+def best_scores(
+    trained: Trained, task: Task, evaluation: Evaluation, seed: int, *, temperatures: tuple[float, ...], points: Path
+) -> dict[str, Any]:
+    """Choose the temperature, evaluate on other draws, and keep a sample on the plane in the file ``points``."""
+    choice = replace(evaluation, n_pairs=1)
+    by_temperature = {
+        temperature: compare(trained.at(temperature), task, choice, _CHOICE_SEED + seed)["plane_w2"]
+        for temperature in temperatures
+        if len(temperatures) > 1
+    }
+    temperature = min(by_temperature, key=by_temperature.__getitem__, default=temperatures[0])
+    sample = trained.at(temperature)(evaluation.n_samples, Generator().manual_seed(REPORT_SEED + seed))
+    np.save(points, (sample @ task.plane).numpy())
+    return compare(trained.at(temperature), task, evaluation, REPORT_SEED + seed) | {
+        "temperature": temperature,
+        "plane_w2_by_temperature": {str(key): value for key, value in by_temperature.items()},
+    }
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Runs in a folder, each in a file of its own; a trial (``tag``) has other files than the full runs."""
+
+    folder: Path
+    effort: Effort
+    tag: str = ""
+
+    def file(self, *parts: str, suffix: str = ".json") -> Path:
+        """A file of the folder."""
+        return self.folder / ("-".join([*parts, self.tag] if self.tag else parts) + suffix)
+
+    def floors(self, name: str) -> list[Result]:
+        """Scores of the truth itself."""
+        task, evaluation = TASKS[name], self.effort.evaluation
+        scores = once(self.file(name, "floor"), self._settings(name), partial(floors, task, evaluation))
+        return [Result(task.label, model, value) for model, value in scores.items()]
+
+    def scores(self, name: str, key: str, label: str, recipe: AnyRecipe, seed: int) -> Result:
+        """Scores of one run, under ``key`` in the name of its file and ``label`` in the table."""
+        points = self.file(name, key, f"seed{seed}", suffix=".npy")
+        temperatures = recipe.temperatures if isinstance(recipe, Recipe) else (1.0,)
+        measure = partial(best_scores, temperatures=temperatures, points=points)
+        return Result(TASKS[name].label, label, self.measure(name, key, recipe, seed, measure), points)
+
+    def measure(self, name: str, key: str, recipe: AnyRecipe, seed: int, measure: Measure) -> dict[str, Any]:
+        """Train and measure, unless the same has been done."""
+        task, recipe = TASKS[name], self.effort.limit(recipe)
+        settings = self._settings(name) | {"model": key, "seed": seed, "recipe": asdict(recipe)}
+
+        def work() -> dict[str, Any]:
+            title = f"{task.label}, {key}, seed {seed}"
+            trained = (
+                train_flow(recipe, task, seed, progress=title)
+                if isinstance(recipe, Recipe)
+                else train_competitor(recipe, task, seed, progress=True)
+            )
+            return measure(trained, task, self.effort.evaluation, seed) | {
+                "n_parameters": trained.n_parameters,
+                "n_evaluations": trained.n_evaluations,
+                "mflop": trained.mflop,
+                "training_seconds": trained.training_seconds,
+                "torch": torch.__version__,
+            }
+
+        return once(self.file(name, key, f"seed{seed}"), settings, work)
+
+    def _settings(self, name: str) -> dict[str, Any]:
+        """What all results of a task depend on."""
+        return {"version": __version__, "task": name, "evaluation": asdict(self.effort.evaluation)}

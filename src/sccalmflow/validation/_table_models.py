@@ -1,0 +1,47 @@
+"""The models in a table: the paper's configuration, the default, and the competitors at two sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import NamedTuple
+
+from ._competitors import LABELS, CompetitorRecipe, of_equal_size
+from ._experiment import AnyRecipe
+from ._recipes import PRESETS, default
+from ._training import build
+
+MODELS = ("paper", "default", *LABELS, *(f"{method}-equal" for method in LABELS))
+
+
+class Entry(NamedTuple):
+    """Name for files, name for readers, and recipe."""
+
+    key: str
+    label: str
+    recipe: AnyRecipe
+
+
+def entries(names: Sequence[str], dim: int, n_trajectories: Sequence[int]) -> list[Entry]:
+    """Rows of a table for a task of ``dim`` dimensions, flows once for each number of trajectories in a sequence."""
+    found = []
+    for name in names:
+        if name in PRESETS:
+            found += [
+                Entry(f"{name}-m{n}", f"`{name}`" + (f", {n} trajectories" if n > 1 else ""), PRESETS[name](dim, n))
+                for n in n_trajectories
+            ]
+            continue
+        method = next(method for method in LABELS if name in (method, f"{method}-equal"))
+        recipe = CompetitorRecipe(method)
+        if name == method:
+            found.append(Entry(name, f"{LABELS[method]}, width {recipe.width}", recipe))
+        else:
+            recipe = of_equal_size(recipe, dim, _size_of_default(dim))
+            found.append(Entry(name, f"{LABELS[method]}, as large as `default`", recipe))
+    return found
+
+
+@cache
+def _size_of_default(dim: int) -> int:
+    return sum(parameter.numel() for parameter in build(default(dim), 0).parameters())
