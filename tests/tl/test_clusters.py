@@ -176,3 +176,9 @@ def test_bad_input_is_refused(classifier, y):
             metric(np.full_like(y, np.nan), y)
     with pytest.raises(ValueError, match="pseudocount is -1"):
         leiden_kld(y, y, pseudocount=-1)
+
+
+def test_many_cells_take_another_way_to_their_neighbours_and_work():
+    many, labels = blobs([3_000, 2_000], d=2)
+    classifier = LeidenClassifier.fit(many, resolution=0.01)
+    assert adjusted_rand_score(classifier.labels, labels) == 1

@@ -149,7 +149,10 @@ def _leiden(y: np.ndarray, resolution: float, n_neighbors: int, seed: int) -> np
     from anndata import AnnData
 
     adata = AnnData(y)
-    sc.pp.neighbors(adata, n_neighbors=min(n_neighbors, len(y) - 1), use_rep="X", random_state=seed)
+    # Exact: scanpy's choice for many cells, pynndescent, returns from version 0.7 on what scanpy 1.11 cannot read.
+    sc.pp.neighbors(
+        adata, n_neighbors=min(n_neighbors, len(y) - 1), use_rep="X", transformer="sklearn", random_state=seed
+    )
     sc.tl.leiden(adata, resolution=resolution, flavor="igraph", n_iterations=2, directed=False, random_state=seed)
     return adata.obs["leiden"].astype(int).to_numpy()
 
