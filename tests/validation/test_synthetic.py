@@ -5,17 +5,23 @@ import pytest
 import torch
 
 from sccalmflow.validation import synthetic
-from sccalmflow.validation._ablation import FOLLOWED, ablations
-from sccalmflow.validation._competitors import N_LAYERS, CompetitorRecipe, n_parameters, of_equal_size, train_competitor
-from sccalmflow.validation._experiment import Effort, Experiment
-from sccalmflow.validation._models import train_flow
-from sccalmflow.validation._over_time import errors_over_time, states_over_time
-from sccalmflow.validation._paper import PRINTED, Number, Printed
-from sccalmflow.validation._recipes import PRESETS, default
-from sccalmflow.validation._report import Result, markdown_table
-from sccalmflow.validation._scores import Evaluation, floors, scores
-from sccalmflow.validation._table_models import MODELS, entries
-from sccalmflow.validation._tasks import TABLES, TASKS
+from sccalmflow.validation._synthetic.ablation import FOLLOWED, ablations
+from sccalmflow.validation._synthetic.competitors import (
+    N_LAYERS,
+    CompetitorRecipe,
+    n_parameters,
+    of_equal_size,
+    train_competitor,
+)
+from sccalmflow.validation._synthetic.experiment import Effort, Experiment
+from sccalmflow.validation._synthetic.models import train_flow
+from sccalmflow.validation._synthetic.over_time import errors_over_time, states_over_time
+from sccalmflow.validation._synthetic.paper import PRINTED, Number, Printed
+from sccalmflow.validation._synthetic.recipes import PRESETS, default
+from sccalmflow.validation._synthetic.report import Result, markdown_table
+from sccalmflow.validation._synthetic.scores import Evaluation, floors, scores
+from sccalmflow.validation._synthetic.table_models import MODELS, entries
+from sccalmflow.validation._synthetic.tasks import TABLES, TASKS
 
 TINY = Effort(Evaluation(n_samples=20, n_pairs=1), n_updates=2, batch_size=4)
 
@@ -97,7 +103,9 @@ def test_a_finished_run_is_not_repeated(tiny, tmp_path, monkeypatch):
     run(tmp_path, *arguments)
     table = (tmp_path / "table-1-quick.md").read_text()
     for name in ("train_flow", "train_competitor"):
-        monkeypatch.setattr(f"sccalmflow.validation._experiment.{name}", lambda *_, **__: pytest.fail("trained again"))
+        monkeypatch.setattr(
+            f"sccalmflow.validation._synthetic.experiment.{name}", lambda *_, **__: pytest.fail("trained again")
+        )
     run(tmp_path, *arguments)
     assert (tmp_path / "table-1-quick.md").read_text() == table
 

@@ -7,7 +7,8 @@ import torch
 from sklearn.datasets import make_moons
 
 from sccalmflow.flow import FlowConfig
-from sccalmflow.validation._distributions import (
+from sccalmflow.validation._runs import once
+from sccalmflow.validation._synthetic.distributions import (
     EIGHT_GAUSSIANS,
     GAUSSIAN,
     MOONS,
@@ -18,7 +19,6 @@ from sccalmflow.validation._distributions import (
     independent_half_circles,
     plane_in,
 )
-from sccalmflow.validation._runs import once
 from sccalmflow.validation._training import Recipe, build, generate, train
 
 TINY = Recipe(

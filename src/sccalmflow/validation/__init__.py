@@ -1,1 +1,1 @@
-"""The paper's experiments as commands, ``python -m sccalmflow.validation.NAME``: so far ``synthetic``."""
+"""The paper's experiments as commands, ``python -m sccalmflow.validation.NAME``: synthetic, mnist, single_cell."""

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from sccalmflow.flow import BackboneName, CausalLM, FlowConfig, VolterraFlow, backbone_config, rollout
 
-from ._distributions import Draw
+from ._synthetic.distributions import Draw
 
 
 @dataclass(frozen=True)

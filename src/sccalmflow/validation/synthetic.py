@@ -13,15 +13,15 @@ from pathlib import Path
 
 from torch import Generator
 
-from ._ablation import ablations
-from ._curves import Curves, curves_table, draw_curves
-from ._experiment import Effort, Experiment
-from ._paper import PRINTED
-from ._report import Result, draw_figure, markdown_table
-from ._scores import REPORT_SEED, Evaluation
-from ._sweeps import figure_4, figure_8, over_time
-from ._table_models import MODELS, entries
-from ._tasks import ABLATION_TASKS, TABLES, TASKS, Table
+from ._synthetic.ablation import ablations
+from ._synthetic.curves import Curves, curves_table, draw_curves
+from ._synthetic.experiment import Effort, Experiment
+from ._synthetic.paper import PRINTED
+from ._synthetic.report import Result, draw_figure, markdown_table
+from ._synthetic.scores import REPORT_SEED, Evaluation
+from ._synthetic.sweeps import figure_4, figure_8, over_time
+from ._synthetic.table_models import MODELS, entries
+from ._synthetic.tasks import ABLATION_TASKS, TABLES, TASKS, Table
 
 FULL = Effort(Evaluation())
 QUICK = Effort(Evaluation(n_samples=500, n_pairs=1), n_updates=100, batch_size=32)

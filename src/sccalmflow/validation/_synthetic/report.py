@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._paper import Printed
+from .paper import Printed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +25,7 @@ class Result:
     task, model
         Names for the reader.
     scores
-        Those of :func:`sccalmflow.validation._scores.scores`, and for a run its size and cost.
+        Those of :func:`sccalmflow.validation._synthetic.scores.scores`, and for a run its size and cost.
     points
         File with a sample of the run on the plane; None for the truth.
     """

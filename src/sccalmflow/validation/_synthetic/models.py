@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from torch import Generator, Tensor
 
 from sccalmflow.flow import VolterraFlow
+from sccalmflow.validation._training import Recipe, generate, train
 
-from ._tasks import Task
-from ._training import Recipe, generate, train
+from .tasks import Task
 
 
 @dataclass(frozen=True)

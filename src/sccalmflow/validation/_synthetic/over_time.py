@@ -9,12 +9,12 @@ from torch import Generator, Tensor
 
 from sccalmflow.flow import ResampledPath, VolterraFlow, rollout
 from sccalmflow.tl import wasserstein
+from sccalmflow.validation._training import draw_sequences
 
-from ._distributions import Draw
-from ._models import Trained
-from ._scores import REPORT_SEED, Evaluation
-from ._tasks import Task
-from ._training import draw_sequences
+from .distributions import Draw
+from .models import Trained
+from .scores import REPORT_SEED, Evaluation
+from .tasks import Task
 
 
 @torch.no_grad()

@@ -9,8 +9,8 @@ from torch import Generator
 
 from sccalmflow.tl import mmd, wasserstein
 
-from ._distributions import Draw
-from ._tasks import Task
+from .distributions import Draw
+from .tasks import Task
 
 REPORT_SEED = 2_000
 

@@ -6,15 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ._ablation import FOLLOWED, ablations
-from ._curves import Curves
-from ._experiment import Experiment
-from ._models import Trained
-from ._over_time import errors_over_time
-from ._recipes import default, paper
-from ._scores import REPORT_SEED, Evaluation, compare
-from ._tasks import FIGURE_TASK, TASKS, Task
-from ._training import Recipe
+from sccalmflow.validation._training import Recipe
+
+from .ablation import FOLLOWED, ablations
+from .curves import Curves
+from .experiment import Experiment
+from .models import Trained
+from .over_time import errors_over_time
+from .recipes import default, paper
+from .scores import REPORT_SEED, Evaluation, compare
+from .tasks import FIGURE_TASK, TASKS, Task
 
 TEMPERATURES = (0.0, 0.2, 0.5, 1.0, 1.5, 2.0)
 TIME_POINTS = (2, 4, 8, 16, 32)

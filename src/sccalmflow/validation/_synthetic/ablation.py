@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ._recipes import default, paper
-from ._training import Recipe
+from sccalmflow.validation._training import Recipe
+
+from .recipes import default, paper
 
 
 def _with(recipe: Recipe, **settings: Any) -> Recipe:

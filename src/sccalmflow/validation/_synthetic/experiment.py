@@ -13,14 +13,14 @@ import torch
 from torch import Generator
 
 from sccalmflow import __version__
+from sccalmflow.validation._runs import once
+from sccalmflow.validation._training import Recipe
 
-from ._competitors import CompetitorRecipe, train_competitor
-from ._models import Trained, train_flow
-from ._report import Result
-from ._runs import once
-from ._scores import REPORT_SEED, Evaluation, compare, floors
-from ._tasks import TASKS, Task
-from ._training import Recipe
+from .competitors import CompetitorRecipe, train_competitor
+from .models import Trained, train_flow
+from .report import Result
+from .scores import REPORT_SEED, Evaluation, compare, floors
+from .tasks import TASKS, Task
 
 AnyRecipe = Recipe | CompetitorRecipe
 Measure = Callable[[Trained, Task, Evaluation, int], dict[str, Any]]

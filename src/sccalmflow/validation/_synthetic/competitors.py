@@ -12,8 +12,8 @@ from torch import Generator, Tensor
 
 from sccalmflow.baselines import Diffusion, FlowMatching
 
-from ._models import Trained
-from ._tasks import Task
+from .models import Trained
+from .tasks import Task
 
 MethodName = Literal["cfm", "cfm_ot", "cfm_sb", "ddpm"]
 LABELS: dict[MethodName, str] = {"cfm": "CFM", "cfm_ot": "CFM-OT", "cfm_sb": "CFM-SB", "ddpm": "DDPM"}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ._distributions import (
+from .distributions import (
     EIGHT_GAUSSIANS,
     FOUR_GAUSSIANS,
     GAUSSIAN,

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from sccalmflow.flow import FlowConfig
-
-from ._training import Recipe
+from sccalmflow.validation._training import Recipe
 
 # A batch holds this many trajectories, whatever number shares a sequence.
 _BATCH = 128

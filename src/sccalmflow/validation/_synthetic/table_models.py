@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
-from ._competitors import LABELS, CompetitorRecipe, of_equal_size
-from ._experiment import AnyRecipe
-from ._recipes import PRESETS, default
-from ._training import build
+from sccalmflow.validation._training import build
+
+from .competitors import LABELS, CompetitorRecipe, of_equal_size
+from .experiment import AnyRecipe
+from .recipes import PRESETS, default
 
 MODELS = ("paper", "default", *LABELS, *(f"{method}-equal" for method in LABELS))
 

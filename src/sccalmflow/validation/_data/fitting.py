@@ -1,0 +1,173 @@
+"""Flows and the models that the paper compares with, trained on a data set from noise."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from sccalmflow.baselines._diffusion import Diffusion
+from sccalmflow.baselines._flow_matching import FlowMatching
+from sccalmflow.baselines._generative_model import GenerativeModel
+from sccalmflow.tl import edistance
+from sccalmflow.validation._synthetic.distributions import Draw
+from sccalmflow.validation._training import Recipe, build, generate, train
+
+MethodName = Literal["cfm", "cfm_ot", "cfm_sb", "ddpm"]
+_COUPLINGS: dict[str, Literal["independent", "ot", "schroedinger"]] = {
+    "cfm": "independent",
+    "cfm_ot": "ot",
+    "cfm_sb": "schroedinger",
+}
+# Rollouts keep all their states: 10,000 images at once would take gigabytes.
+_AT_ONCE = 1_000
+# The weights of a competitor are those of the best of so many stages of its training.
+_N_STAGES = 5
+_CHOICE_SEED = 1_000
+_MAX_VALIDATION = 300
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """Samples to learn, (n, D) float32 of about unit variance, and others for choices; neither is the truth."""
+
+    train: np.ndarray
+    validation: np.ndarray
+
+    @classmethod
+    def hold_back(cls, samples: np.ndarray) -> Data:
+        """A tenth of the samples, at most 300 of them, for choices; always the same."""
+        train, validation = split_rows(len(samples))
+        return cls(train=samples[train], validation=samples[validation])
+
+
+def split_rows(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to learn from and rows for choices."""
+    order, n_validation = np.random.default_rng(0).permutation(n), min(_MAX_VALIDATION, n // 10)
+    return order[n_validation:], order[:n_validation]
+
+
+@dataclass(frozen=True)
+class Competitor:
+    """Conditional flow matching or diffusion, and how it is trained.
+
+    Parameters
+    ----------
+    method
+        Flow matching with independent, optimal-transport or Schrödinger-bridge pairs, or diffusion.
+    width, n_layers
+        Its multilayer perceptron.
+    n_updates, batch_size, lr
+        Its training with AdamW.
+    """
+
+    method: MethodName
+    width: int
+    n_layers: int
+    n_updates: int
+    batch_size: int = 256
+    lr: float = 1e-3
+
+    def n_parameters(self, dim: int) -> int:
+        """Weights of a network of state and time."""
+        return (dim + 2) * self.width + (self.n_layers - 1) * (self.width + 1) * self.width + (self.width + 1) * dim
+
+    def with_parameters(self, n: int, dim: int) -> Competitor:
+        """The same with the width that brings it nearest to ``n`` parameters."""
+        # n_parameters is quadratic in the width: a w² + b w + c.
+        a, b, c = self.n_layers - 1, 2 * dim + self.n_layers + 1, dim - n
+        width = (-b + math.sqrt(b * b - 4 * a * c)) / (2 * a) if a else -c / b
+        return replace(self, width=max(1, round(width)))
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained model: function (n, seed) to samples (n, D), and what it cost."""
+
+    sample: Callable[[int, int], np.ndarray]
+    costs: dict[str, Any] = field(default_factory=dict)
+
+
+def size(recipe: Recipe) -> int:
+    """Weights of a flow."""
+    return sum(parameter.numel() for parameter in build(recipe, 0).parameters())
+
+
+def fit(recipe: Recipe | Competitor, data: Data, seed: int, *, progress: str | None = None) -> Fitted:
+    """Train, and make the choices that a model has by E-distance to the validation samples."""
+    if isinstance(recipe, Recipe):
+        return _fit_flow(recipe, data, seed, progress)
+    return _fit_competitor(recipe, data, seed, progress)
+
+
+def noise(dim: int) -> Draw:
+    """Standard normal draws."""
+    return lambda n, generator: torch.randn(n, dim, generator=generator)
+
+
+def draws_from(samples: np.ndarray) -> Draw:
+    """Samples at random, with replacement."""
+    rows = torch.from_numpy(samples)
+    return lambda n, generator: rows[torch.randint(len(rows), (n,), generator=generator)]
+
+
+def _fit_flow(recipe: Recipe, data: Data, seed: int, progress: str | None) -> Fitted:
+    source = noise(data.train.shape[1])
+    flow, seconds = train(recipe, source, draws_from(data.train), seed, progress=progress)
+
+    def sample(n: int, seed: int, temperature: float) -> np.ndarray:
+        generator = Generator().manual_seed(seed)
+        parts: list[Tensor] = []
+        for start in range(0, n, _AT_ONCE):
+            parts.append(generate(flow, source, min(_AT_ONCE, n - start), generator, temperature=temperature))
+        return torch.cat(parts).numpy()
+
+    n_choice = len(data.validation)
+    by_temperature = {
+        temperature: edistance(sample(n_choice, _CHOICE_SEED + seed, temperature), data.validation)
+        for temperature in recipe.temperatures
+        if len(recipe.temperatures) > 1
+    }
+    best = min(by_temperature, key=by_temperature.__getitem__, default=recipe.temperatures[0])
+    costs = {
+        "n_parameters": sum(parameter.numel() for parameter in flow.parameters()),
+        "n_evaluations": recipe.flow.n_steps * recipe.flow.n_space_tokens,
+        "training_seconds": seconds,
+        "temperature": best,
+        "edistance_by_temperature": {str(key): value for key, value in by_temperature.items()},
+    }
+    return Fitted(lambda n, seed: sample(n, seed, best), costs)
+
+
+def _fit_competitor(recipe: Competitor, data: Data, seed: int, progress: str | None) -> Fitted:
+    model: FlowMatching | Diffusion
+    model = Diffusion() if recipe.method == "ddpm" else FlowMatching(coupling=_COUPLINGS[recipe.method])
+    settings = {name: getattr(recipe, name) for name in ("width", "n_layers", "n_updates", "batch_size", "lr")}
+    model = replace(model, **settings)
+    choosing = 0.0
+
+    def score(trained: GenerativeModel) -> float:
+        nonlocal choosing
+        start = time.perf_counter()
+        value = edistance(trained.sample(len(data.validation), seed=_CHOICE_SEED + seed), data.validation)
+        choosing += time.perf_counter() - start
+        return value
+
+    start = time.perf_counter()
+    # On a data set these models learn the samples by heart when trained for long: hence the choice of a stage.
+    every = max(1, recipe.n_updates // _N_STAGES)
+    model.fit(data.train, score=score, score_every=every, seed=seed, show_progress=progress is not None)
+    costs = {
+        "n_parameters": recipe.n_parameters(data.train.shape[1]),
+        # That of the last score: an adaptive solver takes as many as its worst sample needs.
+        "n_evaluations": model.n_evaluations_,
+        "training_seconds": time.perf_counter() - start - choosing,
+        "n_updates_kept": model.n_updates_,
+    }
+    return Fitted(lambda n, seed: model.sample(n, seed=seed), costs)

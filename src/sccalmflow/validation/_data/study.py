@@ -1,0 +1,122 @@
+"""Runs on a data set in a folder: train, sample, score, and keep what was found."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+
+from sccalmflow import __version__
+from sccalmflow.validation._runs import once
+from sccalmflow.validation._training import Recipe
+
+from .fitting import Competitor, Fitted
+
+_SAMPLE_SEED = 2_000
+_AnyRecipe = TypeVar("_AnyRecipe", Recipe, Competitor)
+
+
+@dataclass(frozen=True)
+class Effort:
+    """At most so many updates, of at most so many trajectories; and how many samples are drawn and scored."""
+
+    n_samples: int
+    n_updates: int = 1_000_000
+    batch_size: int = 1_000_000
+
+    def limit(self, recipe: _AnyRecipe) -> _AnyRecipe:
+        """The recipe with no more work than this."""
+        per_sequence = recipe.flow.n_trajectories if isinstance(recipe, Recipe) else 1
+        size = min(recipe.batch_size, max(1, self.batch_size // per_sequence))
+        return replace(recipe, n_updates=min(recipe.n_updates, self.n_updates), batch_size=size)
+
+
+class Run(NamedTuple):
+    """Scores of a run, with what it cost, and the file with its samples."""
+
+    scores: dict[str, Any]
+    samples: Path
+
+
+@dataclass(frozen=True)
+class Study:
+    """Runs on one data set, each in files of its own.
+
+    Parameters
+    ----------
+    folder
+        Where the files go.
+    tag
+        What the names of all files end in; a trial and a full run have different ones.
+    settings
+        What all results depend on.
+    n_samples
+        Samples of a run that are scored.
+    score
+        Function of samples (n, D) to scores by name.
+    """
+
+    folder: Path
+    tag: str
+    settings: Mapping[str, Any]
+    n_samples: int
+    score: Callable[[np.ndarray], dict[str, float]]
+
+    def file(self, *parts: str, suffix: str) -> Path:
+        """A file of the folder."""
+        return self.folder / ("-".join([*parts, self.tag] if self.tag else parts) + suffix)
+
+    def run(self, key: str, recipe: Any, seed: int, fit: Callable[[], Fitted]) -> Run:
+        """Train, sample and score, unless the same has been done.
+
+        Parameters
+        ----------
+        key
+            Name of the model in file names.
+        recipe
+            A dataclass with all its settings, or None.
+        seed
+            Seed of its training and of its samples.
+        fit
+            Trains it.
+        """
+        file = self.file(key, f"seed{seed}", suffix=".npy")
+        settings = {
+            "version": __version__,
+            **self.settings,
+            "n_samples": self.n_samples,
+            "model": key,
+            "seed": seed,
+            "recipe": None if recipe is None else asdict(recipe),
+        }
+
+        def work() -> dict[str, Any]:
+            fitted = fit()
+            samples = fitted.sample(self.n_samples, _SAMPLE_SEED + seed).astype(np.float32)
+            np.save(file, samples)
+            return self.score(samples) | fitted.costs | {"torch": torch.__version__}
+
+        return Run(once(file.with_suffix(".json"), settings, work), file)
+
+
+def drawn_from(samples: np.ndarray) -> Callable[[], Fitted]:
+    """As a model, the data itself: its samples at random, without replacement while there are enough."""
+
+    def sample(n: int, seed: int) -> np.ndarray:
+        return samples[np.random.default_rng(seed).choice(len(samples), n, replace=n > len(samples))]
+
+    return lambda: Fitted(sample)
+
+
+def fingerprint(*arrays: np.ndarray) -> str:
+    """Short text that changes with the data, so that results of other data are not taken for these."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(str(array.shape).encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
