@@ -148,10 +148,10 @@ def _skill(report: pd.DataFrame) -> pd.DataFrame:
     loss = _means(report.assign(loss=_loss(report)), "loss")
     conditions = report.groupby(["method", "metric"], observed=True)["condition"].nunique().unstack()
     has_all = (conditions == conditions.max()).reindex_like(loss)
-    best = loss.where(has_all)[loss.index.isin(list(BASELINES))].min()
-    ceiling = loss.loc[CEILING] if CEILING in loss.index else loss.iloc[0] * np.nan
-    room = best - ceiling
-    return (best - loss) / room.where(room > 0)
+    best = loss.where(has_all)[loss.index.isin(list(BASELINES))].min().to_numpy(float)
+    ceiling = loss.loc[CEILING].to_numpy(float) if CEILING in loss.index else np.full(loss.shape[1], np.nan)
+    room = np.where(best > ceiling, best - ceiling, np.nan)
+    return pd.DataFrame((best - loss.to_numpy(float)) / room, index=loss.index, columns=loss.columns)
 
 
 def _loss(report: pd.DataFrame) -> pd.Series:
