@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from tqdm import tqdm
 
+from sccalmflow.baselines._optimise import optimise
 from sccalmflow.flow import BackboneName, CausalLM, FlowConfig, VolterraFlow, backbone_config, rollout
 
 from ._synthetic.distributions import Draw
@@ -94,27 +92,18 @@ def train(
     """
     generator = Generator().manual_seed(seed)
     flow = build(recipe, seed).train()
-    decay = max(0.0, 1 - 1 / (recipe.average_over * recipe.n_updates))
-    average = AveragedModel(flow, multi_avg_fn=get_ema_multi_avg_fn(decay))
-    optimizer = torch.optim.AdamW(flow.parameters(), lr=recipe.lr, betas=(0.9, 0.99), weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _warm_up_and_cosine(recipe.n_updates))
+
+    def loss() -> Tensor:
+        size, n_trajectories = recipe.batch_size, recipe.flow.n_trajectories
+        endpoint = draw_sequences(target, size, n_trajectories, generator)
+        draws = draw_sequences(source, size, n_trajectories * flow.n_draws, generator)
+        draws = draws.unflatten(1, (n_trajectories, flow.n_draws))
+        return flow.loss(endpoint, draws, generator=generator)["loss"].mean()
+
     start = time.perf_counter()
-    with tqdm(range(recipe.n_updates), desc=progress, disable=progress is None, mininterval=1) as updates:
-        for update in updates:
-            size, n_trajectories = recipe.batch_size, recipe.flow.n_trajectories
-            endpoint = draw_sequences(target, size, n_trajectories, generator)
-            draws = draw_sequences(source, size, n_trajectories * flow.n_draws, generator)
-            draws = draws.unflatten(1, (n_trajectories, flow.n_draws))
-            loss = flow.loss(endpoint, draws, generator=generator)["loss"].mean()
-            if not loss.isfinite():
-                raise FloatingPointError(f"The loss of update {update + 1} is {loss.item()}; a lower lr may help.")
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(flow.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-            average.update_parameters(flow)
-    averaged = average.module.eval()
+    *_, (_, averaged) = optimise(
+        flow, loss, n_updates=recipe.n_updates, lr=recipe.lr, average_over=recipe.average_over, progress=progress
+    )
     assert isinstance(averaged, VolterraFlow)
     return averaged, time.perf_counter() - start
 
@@ -128,14 +117,3 @@ def generate(flow: VolterraFlow, source: Draw, n: int, generator: Generator, *, 
     noise = torch.randn(n_sequences, config.n_trajectories, config.n_steps, flow.decoder.noise_dim, generator=generator)
     states = rollout(flow, draws, noise, temperature=temperature)
     return states[:, :, -1].flatten(0, 1)[:n]
-
-
-def _warm_up_and_cosine(n_updates: int) -> Callable[[int], float]:
-    n_warm = max(1, n_updates // 20)
-
-    def factor(update: int) -> float:
-        if update < n_warm:
-            return (update + 1) / n_warm
-        return 0.5 * (1 + math.cos(math.pi * (update - n_warm) / max(1, n_updates - n_warm)))
-
-    return factor
