@@ -37,10 +37,9 @@ def table(runs: list[dict]) -> str:
         cells = [_cell([run["metrics"][method].get(metric, np.nan) for run in runs], method) for metric in COLUMNS]
         label = f"**CaLMFlow** ({len(runs)} seed{'s' if len(runs) > 1 else ''})" if method == MODEL else f"`{method}`"
         lines.append(f"| {label} | " + " | ".join(cells) + " |")
-    seconds = ", ".join(f"{run['training_seconds']:.0f}" for run in runs)
+    seconds = ", ".join(f"{run['training_seconds']:.0f} s ({run['threads']})" for run in runs)
     memory = max(run["peak_memory_gb"] for run in runs)
-    threads = runs[0]["threads"]
-    cost = f"Training took {seconds} s on {threads} thread{'s' if threads > 1 else ''}, with at most {memory:.1f} GB."
+    cost = f"Training took {seconds}, threads in brackets, with at most {memory:.1f} GB."
     return "\n".join([*lines, "", cost, ""])
 
 
