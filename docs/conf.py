@@ -29,6 +29,8 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # sphinx_autodoc_typehints writes them into the parameters
 typehints_defaults = "braces"
 always_use_bars_union = True
+# Fields that a dataclass inherits have their types in the module of its base.
+suppress_warnings = ["sphinx_autodoc_typehints.forward_reference"]
 napoleon_google_docstring = False
 napoleon_include_init_with_doc = False
 napoleon_use_rtype = False
