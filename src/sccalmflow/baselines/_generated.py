@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from sccalmflow.pp._hold_out import draw_combinations
+from sccalmflow.pp._hold_out import draw_validation
 
 from ._baseline import Baseline
 from ._generative_model import GenerativeModel
@@ -47,8 +47,7 @@ class Generated(Baseline):
         """
         assert training.projection is not None  # generative refuses
         pcs = self.sample(training.once(self.fitted), training, condition, len(self.rows(training, condition)))
-        centre = pcs.mean(axis=0)
-        pcs = (centre + (pcs - centre) * training.projection.shrinkage).astype(np.float32)
+        pcs = training.projection.as_new_cells(pcs, pcs.mean(axis=0))
         return training.projection.inverse(pcs), pcs
 
     def fitted(self, training: Training) -> GenerativeModel:
@@ -122,12 +121,7 @@ class Generated(Baseline):
 
 
 def _choose_validation(training: Training, conditions: Sequence[Condition], share: float, seed: int) -> list[Condition]:
-    """As many conditions as the share asks for, at least one, each label of which still occurs in the rest."""
+    if not share:
+        return []
     n_cells = {condition: len(training.rows[condition]) for condition in conditions}
-    n_perturbed = sum(training.perturbation(condition) != training.control for condition in conditions)
-    for n in range(max(1, round(share * n_perturbed)) if share else 0, 0, -1):
-        try:
-            return draw_combinations(n_cells, training.position, training.control, n=n, min_cells=_MIN_CELLS, seed=seed)
-        except ValueError:
-            continue
-    return []
+    return draw_validation(n_cells, training.position, training.control, share=share, min_cells=_MIN_CELLS, seed=seed)

@@ -19,7 +19,7 @@ from scvi.train import Trainer
 from torch import Tensor
 
 from sccalmflow.flow import VolterraFlow
-from sccalmflow.pp._hold_out import draw_combinations
+from sccalmflow.pp._hold_out import draw_validation
 
 from ._data import BatchSampler, PromptBook, TrainingData
 from ._presets import Settings
@@ -84,20 +84,14 @@ def choose_validation(data: TrainingData, schema: Schema, share: float, seed: in
     n_cells: Counter[Labels] = Counter()
     for condition, rows in zip(data.conditions, data.members, strict=True):
         n_cells[condition.labels] += len(rows)
-    perturbed = [labels for labels in n_cells if not schema.is_control(labels)]
-    for n in range(max(1, round(share * len(perturbed))), 0, -1):
-        try:
-            return draw_combinations(
-                n_cells,
-                schema.keys.index(schema.perturbation_key),
-                schema.control,
-                n=n,
-                min_cells=_MIN_VALIDATION_CELLS,
-                seed=seed,
-            )
-        except ValueError:
-            continue
-    return []
+    return draw_validation(
+        n_cells,
+        schema.keys.index(schema.perturbation_key),
+        schema.control,
+        share=share,
+        min_cells=_MIN_VALIDATION_CELLS,
+        seed=seed,
+    )
 
 
 class Fitter:

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from numbers import Integral
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from ._predicted import predicted_anndata
 from ._requests import Asked, make_requests, read_conditions
@@ -17,6 +16,8 @@ from ._sampling import sample_scores
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
+
+    from sccalmflow.pp import PCA
 
     from ._data import PromptBook
     from ._folder import ModelState
@@ -125,16 +126,15 @@ class PredictionMixin:
             whole_trajectory=return_trajectory,
             show_progress=show_progress,
         )
-        scores = _as_new_cells(scores, asked, torch.from_numpy(state.pca.shrinkage))[:, :n_cells]
+        cells = _as_new_cells(scores.numpy(), asked, state.pca)[:, :n_cells]
         made = {"seed": seed, "temperature": float(temperature), "control": "given" if control is not None else "pool"}
-        return predicted_anndata(scores.numpy(), asked, state, made)
+        return predicted_anndata(cells, asked, state, made)
 
 
-def _as_new_cells(scores: Tensor, asked: Sequence[Asked], shrinkage: Tensor) -> Tensor:
+def _as_new_cells(scores: np.ndarray, asked: Sequence[Asked], pca: PCA) -> np.ndarray:
     """Draw the cells of unseen conditions in towards their mean; of trajectories, the last state."""
-    is_new = torch.tensor([one.novelty != "seen" for one in asked])
+    is_new = np.array([one.novelty != "seen" for one in asked])
     paths = scores if scores.ndim == 4 else scores[:, :, None]
     cells = paths[is_new, :, -1]
-    centre = cells[:, :_CENTRE_CELLS].mean(dim=1, keepdim=True)
-    paths[is_new, :, -1] = centre + (cells - centre) * shrinkage.to(cells.dtype)
+    paths[is_new, :, -1] = pca.as_new_cells(cells, cells[:, :_CENTRE_CELLS].mean(axis=1, keepdims=True))
     return scores

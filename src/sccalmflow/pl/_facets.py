@@ -13,7 +13,7 @@ from anndata import AnnData
 
 from sccalmflow.baselines._training import Condition
 from sccalmflow.tl._keys import Keys, resolve_keys
-from sccalmflow.tl._pair import Cells, Space, predicted_cells, true_cells
+from sccalmflow.tl._pair import Cells, Space, check_controls, predicted_cells, true_cells
 
 from ._style import as_axes, new_axes
 
@@ -64,14 +64,9 @@ def read_pair(
     )
     true = true_cells(truth, keys, [space], "any")
     pair = Pair(true, predicted_cells(pred, "pred", true, keys, [space], "any"), keys)
-    for condition in pair.conditions if with_control else ():
-        n_control = len(pair.control_rows(condition))
-        if n_control < 2:
-            raise ValueError(
-                f"truth has {n_control} control cells ({keys.control!r}) for the context of {', '.join(condition)!r}, "
-                "but a change against control needs at least 2. Add control cells, or leave the condition out with "
-                "pred = pred[...].copy()."
-            )
+    if with_control:
+        remedy = "Add control cells, or leave the condition out with pred = pred[...].copy()."
+        check_controls(pair.conditions, true, keys, f"a change against control needs at least 2. {remedy}")
     return pair
 
 

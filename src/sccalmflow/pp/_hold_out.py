@@ -114,6 +114,22 @@ def _context(combination: Combination, which: int) -> Combination:
     return combination[:which] + combination[which + 1 :]
 
 
+def draw_validation(
+    n_cells: dict[Combination, int], which: int, control: str, *, share: float, min_cells: int, seed: int
+) -> list[Combination]:
+    """As many combinations as a share of the perturbed ones, at least one, or as many as there can be: perhaps none.
+
+    Each label of those drawn still occurs in the rest.
+    """
+    n_perturbed = sum(combination[which] != control for combination in n_cells)
+    for n in range(max(1, round(share * n_perturbed)), 0, -1):
+        try:
+            return draw_combinations(n_cells, which, control, n=n, min_cells=min_cells, seed=seed)
+        except ValueError:
+            continue
+    return []
+
+
 def draw_combinations(
     n_cells: dict[Combination, int], which: int, control: str, *, n: int, min_cells: int, seed: int
 ) -> list[Combination]:

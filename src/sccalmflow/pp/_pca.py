@@ -93,6 +93,14 @@ class PCA:
         genes += self.mean.astype(np.float32)
         return genes
 
+    def as_new_cells(self, scores: np.ndarray, centre: np.ndarray) -> np.ndarray:
+        """Scores drawn in towards a centre by the ``shrinkage``; float32, any shape that ends in ``n_comps``.
+
+        What a model of training cells predicts varies as these do; the cells that the prediction stands for were not in
+        the fit, and vary less.
+        """
+        return (centre + (scores - centre) * self.shrinkage).astype(np.float32)
+
     def store(self, adata: AnnData, key: str = "X_pca") -> None:
         """Write the projection to ``varm`` and ``uns``, where :meth:`from_anndata` finds it."""
         varm_key, uns_key = _keys(key)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ._pairs import Contrast, squared_distances, two_samples
 from ._registry import Metric, Space
-from ._target import Sample, Target
+from ._target import Sample, Target, size, take
 
 # Distances of 2,000 x 2,000 cells take 32 MB; larger samples are thinned, which makes their intervals too wide.
 _MAX_CELLS = 2_000
@@ -87,15 +87,12 @@ def interval(value: float, deviations: np.ndarray, metric: Metric) -> tuple[floa
 
 
 def _thinned(sample: Sample, rng: np.random.Generator) -> Sample:
-    n = len(next(iter(sample.values())))
-    if n <= _MAX_CELLS:
-        return sample
-    rows = rng.choice(n, _MAX_CELLS, replace=False)
-    return {space: values[rows] for space, values in sample.items()}
+    n = size(sample)
+    return sample if n <= _MAX_CELLS else take(sample, rng.choice(n, _MAX_CELLS, replace=False))
 
 
 def _counts(sample: Sample, n_boot: int, rng: np.random.Generator) -> np.ndarray:
-    n = len(next(iter(sample.values())))
+    n = size(sample)
     counts = rng.multinomial(n, np.full(n, 1 / n), size=n_boot).astype(np.float64)
     # A resample of one cell over and over (possible with two or three cells) has no pairs: it becomes the sample.
     counts[(counts > 0).sum(axis=1) < 2] = 1

@@ -13,12 +13,12 @@ from sccalmflow import _checks
 
 from ._bootstrap import Bootstrap, interval
 from ._keys import Keys, resolve_keys
-from ._methods import BASELINES, CEILING, generator, halves, samples, size, warn_of_missing
+from ._methods import BASELINES, CEILING, compared, generator, warn_of_missing
 from ._pair import Space, check_controls, predicted_cells, true_cells
 from ._pooled import ALL, Pool, PooledTarget
 from ._references import References
 from ._registry import Metric, Preset, resolve_metrics
-from ._target import ConditionTarget, Sample, Target
+from ._target import ConditionTarget, Sample, Target, size
 
 
 def evaluate(
@@ -141,7 +141,8 @@ def evaluate(
     predicted = {name: predicted_cells(one, name, true, keys, spaces, values) for name, one in preds.items()}
     conditions = list(dict.fromkeys(condition for cells in predicted.values() for condition in cells.rows))
     if any(set(metric.needs) - {"classifier"} or metric.n_top_genes is not None for metric in chosen):
-        check_controls(conditions, true, keys)
+        remedy = "Add control cells, or name the metrics you want, for example metrics=['edistance', 'mmd']."
+        check_controls(conditions, true, keys, f"metrics of the change need at least 2. {remedy}")
     known = References(true, keys, conditions, seed)
     if baselines:
         warn_of_missing(known.training, conditions)
@@ -154,13 +155,8 @@ def evaluate(
     for condition in tqdm(conditions, desc="Evaluating", unit="condition", delay=2):
         target = ConditionTarget(true, keys, condition, spaces, known)
         novelty = next(cells.novelty(condition) for cells in predicted.values() if condition in cells.rows)
-        compared = {
-            name: [(sample, target.cells)]
-            for name, sample in samples(target, predicted, known.training if baselines else None, seed)
-        }
-        if baselines:
-            compared[CEILING] = halves(target, seed)
-        for name, pairs in compared.items():
+        # One method after the other: the genes of all of them at once would fill the memory.
+        for name, pairs in compared(target, predicted, known.training if baselines else None, seed):
             report.compare(target, name, novelty, pairs)
             if together:
                 pool.add(name, condition, pairs)

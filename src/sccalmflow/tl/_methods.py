@@ -13,7 +13,7 @@ from sccalmflow.baselines._registry import BASELINES
 from sccalmflow.baselines._training import Condition, Training, dense
 
 from ._pair import Cells
-from ._target import ConditionTarget, Sample
+from ._target import ConditionTarget, Sample, size, take
 
 CEILING = "ceiling"
 # One split of few cells is a matter of luck.
@@ -52,7 +52,17 @@ def _why_not(baseline: Baseline, training: Training, condition: Condition) -> st
     return reason
 
 
-def samples(
+def compared(
+    target: ConditionTarget, predicted: Mapping[str, Cells], training: Training | None, seed: int
+) -> Iterator[tuple[str, list[tuple[Sample, Sample]]]]:
+    """Each method with its cells and the true ones; where there are baselines, the ceiling with its pairs of halves."""
+    for name, sample in _samples(target, predicted, training, seed):
+        yield name, [(sample, target.cells)]
+    if training is not None:
+        yield CEILING, _halves(target, seed)
+
+
+def _samples(
     target: ConditionTarget, predicted: Mapping[str, Cells], training: Training | None, seed: int
 ) -> Iterator[tuple[str, Sample]]:
     """Cells of each method that predicts this condition, in the spaces needed; of baselines a bounded number."""
@@ -73,23 +83,15 @@ def samples(
             yield name, {space: dense(X) if space == "genes" else pcs for space in target.spaces}
 
 
-def halves(target: ConditionTarget, seed: int) -> list[tuple[Sample, Sample]]:
+def _halves(target: ConditionTarget, seed: int) -> list[tuple[Sample, Sample]]:
     """Random halves of the true cells, in pairs."""
     n = size(target.cells)
     if n < 4:
-        warnings.warn(f"{', '.join(target.condition)!r} has {n} true cells, too few for a ceiling.", stacklevel=3)
+        warnings.warn(f"{', '.join(target.condition)!r} has {n} true cells, too few for a ceiling.", stacklevel=4)
         return []
     rng = generator(seed, *target.condition, "halves")
     pairs = []
     for _ in range(_HALVINGS):
         first, second = np.array_split(rng.permutation(n), 2)
-        pairs.append((_take(target.cells, first), _take(target.cells, second)))
+        pairs.append((take(target.cells, first), take(target.cells, second)))
     return pairs
-
-
-def _take(sample: Sample, rows: np.ndarray) -> Sample:
-    return {space: values[rows] for space, values in sample.items()}
-
-
-def size(sample: Sample) -> int:
-    return len(next(iter(sample.values())))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -115,15 +115,14 @@ def _check_condition(condition: Condition, n_pred: int, name: str, truth: Cells,
             raise ValueError(f"{label!r} has {count} {what} cell in {name}; at least 2 are needed.")
 
 
-def check_controls(conditions: Sequence[Condition], truth: Cells, keys: Keys) -> None:
-    """Raise unless every context has real control cells."""
+def check_controls(conditions: Iterable[Condition], truth: Cells, keys: Keys, but: str) -> None:
+    """Raise unless every context has real control cells; the message says what needs them and what to do."""
     for condition in conditions:
         n_control = len(truth.rows.get(keys.control_of(condition), ()))
         if n_control < 2:
             raise ValueError(
                 f"truth has {n_control} control cells ({keys.control!r}) for the context of {', '.join(condition)!r}, "
-                "but metrics of the change need at least 2. Add control cells, or name the metrics you want, for "
-                "example metrics=['edistance', 'mmd']."
+                f"but {but}"
             )
 
 

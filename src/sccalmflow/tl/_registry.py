@@ -126,10 +126,12 @@ _target = partial(Metric, direction="target", best=1.0)
 _of_change = partial(_higher, space="genes", needs=("control",), of_means=True)
 _of_means = partial(_higher, space="genes", of_means=True)
 
+_R2_CORR = _of_means(name="r2_corr", function=r2_corr)
+
 _DEFAULT = (
     _lower(name="edistance", function=edistance, space="pcs", pair_contrast=_euclidean),
     _lower(name="mmd", function=mmd, space="pcs", pair_contrast=rbf_contrast),
-    _of_means(name="r2_corr", function=r2_corr),
+    _R2_CORR,
     _of_means(name="r2", function=r2),
     _of_change(name="pearson_delta", function=pearson_delta),
     _of_change(name="pearson_delta_top100", function=pearson_delta, n_top_genes=100),
@@ -162,7 +164,7 @@ _PAPER = (
         pooled=True,
     ),
     _lower(name="adaptive_mmd", function=adaptive_mmd, space="pcs", pooled=True, interval=False),
-    _DEFAULT[2],
+    _R2_CORR,
     _of_means(name="pearson", function=pearson),
     _of_means(name="spearman", function=spearman),
     _of_means(name="r2_corr_top100", function=r2_corr, n_top_genes=100),

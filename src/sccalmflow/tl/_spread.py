@@ -154,17 +154,22 @@ def duplicate_rate(x: np.ndarray, y: np.ndarray, *, closeness: float = 0.05) -> 
     """
     if not closeness > 0:
         raise ValueError(f"closeness is {closeness}; give a positive number.")
-    _standard_deviations(x, y)
+    x, y = _samples(x, y)
     return float(np.mean(_nearest(x) < closeness * np.median(_nearest(y))))
 
 
 def _standard_deviations(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    x, y = _samples(x, y)
+    return x.std(axis=0, ddof=1, dtype=np.float64), y.std(axis=0, ddof=1, dtype=np.float64)
+
+
+def _samples(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     x, y = np.asarray(x), np.asarray(y)
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
         raise ValueError(f"give cells x features with the same features; the shapes are {x.shape} and {y.shape}.")
     if min(len(x), len(y)) < 2:
         raise ValueError(f"a standard deviation needs at least 2 cells; there are {len(x)} and {len(y)}.")
-    return x.std(axis=0, ddof=1, dtype=np.float64), y.std(axis=0, ddof=1, dtype=np.float64)
+    return x, y
 
 
 def _correlations(cells: np.ndarray) -> np.ndarray:

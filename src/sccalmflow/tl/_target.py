@@ -18,6 +18,17 @@ from ._references import References
 from ._registry import Metric, Space
 
 Sample = Mapping[Space, np.ndarray]
+"""The same cells in each space."""
+
+
+def size(sample: Sample) -> int:
+    """Number of cells."""
+    return len(next(iter(sample.values())))
+
+
+def take(sample: Sample, rows: np.ndarray) -> Sample:
+    """Some of the cells."""
+    return {space: values[rows] for space, values in sample.items()}
 
 
 class Target(Protocol):
