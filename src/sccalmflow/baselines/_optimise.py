@@ -51,7 +51,7 @@ def optimise(
     """
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(max(0.0, 1 - 1 / (average_over * n_updates))))
     average.requires_grad_(False).eval()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warm_up_and_cosine(n_updates))
     n_done = n_updates if stop_after is None else stop_after
     with tqdm(range(1, n_done + 1), desc=progress, disable=progress is None, mininterval=1) as updates:

@@ -53,6 +53,8 @@ def backbone_config(
         resid_pdrop=dropout,
         attn_pdrop=dropout,
         n_positions=max_positions,
+        # GPT-2's own activation, computed by one kernel.
+        activation_function="gelu_pytorch_tanh",
         **special,
     )
 
