@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal, kl_divergence
 
-from sccalmflow.flow import GaussianDecoder, MixtureDecoder, VariationalDecoder
+from sccalmflow.flow import EnergyDecoder, GaussianDecoder, MixtureDecoder, VariationalDecoder
 
 DIM, WIDTH, LATENT = 3, 8, 4
 
@@ -21,6 +21,11 @@ def gaussian(nll_weight: float = 0.2) -> GaussianDecoder:
 def variational(kl_weight: float = 0.3) -> VariationalDecoder:
     torch.manual_seed(0)
     return VariationalDecoder(DIM, WIDTH, 16, LATENT, kl_weight)
+
+
+def energy() -> EnergyDecoder:
+    torch.manual_seed(0)
+    return EnergyDecoder(DIM, WIDTH, 16, LATENT)
 
 
 def inputs(scale: float = 1.0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -138,7 +143,7 @@ def test_spread_of_the_latent_is_the_root_of_temperature_times_variance(temperat
     torch.testing.assert_close((drawn - mean).square(), temperature * variance, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("make", [gaussian, variational])
+@pytest.mark.parametrize("make", [gaussian, variational, energy])
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_variances_loss_and_gradients_stay_finite_for_huge_hidden_vectors(make, sign: float) -> None:
     decoder = make()
@@ -190,3 +195,47 @@ def test_mixture_draws_have_the_mean_and_temperature_times_the_variance_of_the_m
             shares = (drawn[:, None] < drawn[:5]).double().mean(0)
             expected = (law.sample((n,))[:, 0, 0, 0][:, None] < drawn[:5]).double().mean(0)
             torch.testing.assert_close(shares, expected, atol=0.01, rtol=0)
+
+
+def test_energy_loss_is_the_energy_score_of_two_seeded_draws() -> None:
+    decoder, (hidden, now, trajectory) = energy(), inputs()
+    terms = decoder.loss(hidden, now, trajectory, generator=torch.Generator().manual_seed(3))
+    noise = torch.randn(2, 2, 1, 5, decoder.noise_dim, generator=torch.Generator().manual_seed(3))
+    a, b = (decoder.sample(hidden, now, one, temperature=1.0) for one in noise)
+    y = trajectory[:, :, -1:]
+    score = ((a - y).norm(dim=-1) + (b - y).norm(dim=-1) - (a - b).norm(dim=-1)) / 2
+    torch.testing.assert_close(terms["loss"], score / DIM**0.5)
+    torch.testing.assert_close(terms["loss"], terms["error"] - terms["spread"] / 2)
+
+
+def test_an_energy_decoder_learns_several_places_and_what_the_features_do_together() -> None:
+    torch.manual_seed(0)
+    decoder, n = EnergyDecoder(2, 1, 32, 4), 512
+    hidden, now = torch.zeros(n, 1), torch.zeros(n, 2)
+    optimizer = torch.optim.Adam(decoder.parameters(), lr=5e-3)
+    for _ in range(600):
+        # One of two places, (2, 1) and (-2, -1): the features go together, and nothing lies between.
+        endpoint = torch.tensor([2.0, 1.0]) * torch.randint(2, (n, 1)).mul(2).sub(1)
+        trajectory = torch.stack([now, endpoint], dim=-2)
+        loss = decoder.loss(hidden[:, None], now[:, None], trajectory)["loss"].mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        drawn = decoder.sample(hidden, now, torch.randn(n, decoder.noise_dim), 1.0)
+    assert torch.corrcoef(drawn.T)[0, 1] > 0.95
+    torch.testing.assert_close(drawn.std(0), torch.tensor([2.0, 1.0]), rtol=0.1, atol=0)
+    assert (drawn[:, 0].abs() < 1).float().mean() < 0.1
+
+
+def test_an_untrained_energy_decoder_draws_about_the_current_state() -> None:
+    hidden, now, _ = inputs()
+    assert (energy().sample(hidden, now, torch.zeros(2, 1, 5, LATENT + DIM), 1.0) - now).abs().max() < 0.2
+
+
+def test_the_temperature_of_an_energy_decoder_scales_all_of_its_noise() -> None:
+    hidden, now, _ = inputs()
+    noise = torch.randn(2, 1, 5, LATENT + DIM)
+    decoder = energy()
+    torch.testing.assert_close(decoder.sample(hidden, now, noise, 4.0), decoder.sample(hidden, now, 2 * noise, 1.0))
+    torch.testing.assert_close(decoder.sample(hidden, now, noise, 0.0), decoder.sample(hidden, now, -noise, 0.0))

@@ -125,7 +125,8 @@ def test_flash_attention_refuses_layouts_that_are_not_causal(flow_of, config: di
 
 
 @pytest.mark.parametrize(
-    ("path", "decoder"), [("resampled", "gaussian"), ("resampled", "mixture"), ("straight", "variational")]
+    ("path", "decoder"),
+    [("resampled", "energy"), ("resampled", "gaussian"), ("resampled", "mixture"), ("straight", "variational")],
 )
 def test_loss_is_the_decoder_s_averaged_over_trajectories_and_times(flow_of, path: str, decoder: str) -> None:
     flow = flow_of(path=path, decoder=decoder, n_trajectories=2)

@@ -3,7 +3,13 @@ import torch
 
 from sccalmflow.flow import rollout, rollout_uncached
 
-PATHS = [("resampled", "gaussian"), ("resampled", "mixture"), ("resampled", "variational"), ("straight", "variational")]
+PATHS = [
+    ("resampled", "energy"),
+    ("resampled", "gaussian"),
+    ("resampled", "mixture"),
+    ("resampled", "variational"),
+    ("straight", "variational"),
+]
 
 
 def both_rollouts(flow, prompts, index, source, noise, temperature=1.0):

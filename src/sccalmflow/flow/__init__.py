@@ -1,7 +1,7 @@
 """Volterra flow matching with a causal language model, in pure torch."""
 
 from .clm import AttentionName, BackboneName, CausalLM, backbone_config
-from .decoders import DecoderName, GaussianDecoder, MixtureDecoder, RegressionDecoder, VariationalDecoder
+from .decoders import DecoderName, EnergyDecoder, GaussianDecoder, MixtureDecoder, RegressionDecoder, VariationalDecoder
 from .network import FlowConfig, Prefix, Prompts, VolterraFlow, select_prefix
 from .paths import PathName, ResampledPath, StraightPath, pair_by_optimal_transport
 from .rollout import rollout, rollout_uncached
@@ -12,6 +12,7 @@ __all__ = [
     "CausalLM",
     "DecoderName",
     "FlowConfig",
+    "EnergyDecoder",
     "GaussianDecoder",
     "MixtureDecoder",
     "PathName",

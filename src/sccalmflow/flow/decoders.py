@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-DecoderName = Literal["variational", "gaussian", "mixture", "regression"]
+DecoderName = Literal["variational", "energy", "gaussian", "mixture", "regression"]
 
 
 def mlp(n_in: int, n_hidden: int, n_out: int) -> nn.Sequential:
@@ -99,6 +99,66 @@ class RegressionDecoder(nn.Module):
     def sample(self, hidden: Tensor, now: Tensor, noise: Tensor, temperature: float) -> Tensor:
         """The next state (..., D) from hidden vectors (..., width)."""
         return self.state(hidden).float()
+
+
+class EnergyDecoder(nn.Module):
+    """Draws of the endpoint given the history, trained by their energy score.
+
+    ``x1 = (1 + gate(h)) x + f(h, x, z) + s(h, x) e`` with a standard normal latent ``z``, which carries what the
+    features do together, and a standard normal ``e`` of D features for what each does alone. Nothing is assumed of the
+    law, and no density is needed: the score (Gneiting and Raftery 2007) of two draws ``a`` and ``b`` for an endpoint
+    ``y``, ``(|a - y| + |b - y| - |a - b|) / 2``, is least on average for the true law. It is divided by the root of D.
+    Needs independent states in time (the resampled path).
+    """
+
+    target: Literal["next", "endpoint"] = "endpoint"
+    log_scale_bounds = (-6.0, 3.0)
+
+    def __init__(self, dim: int, width: int, n_hidden: int, n_latent: int) -> None:
+        super().__init__()
+        self.n_latent = n_latent
+        self.noise_dim = n_latent + dim
+        # A scale of the state by itself: in many dimensions the narrow layers below could not take noise away.
+        self.gate = nn.Linear(width, 1)
+        self.state = nn.Linear(width + dim, n_hidden)
+        self.latent = nn.Linear(n_latent, n_hidden, bias=False)
+        last, self.log_scale = nn.Linear(n_hidden, dim), nn.Linear(n_hidden, dim)
+        # Starts near "the endpoint is the current state", as it nearly is when the source is control cells.
+        for layer, spread, start in ((self.gate, 0.0, 0.0), (last, 0.05, 0.0), (self.log_scale, 0.01, -1.0)):
+            nn.init.normal_(layer.weight, std=spread)
+            nn.init.constant_(layer.bias, start)
+        self.shift = nn.Sequential(nn.GELU(), nn.Linear(n_hidden, n_hidden), nn.GELU(), last)
+
+    def draws(self, hidden: Tensor, now: Tensor, noise: Tensor) -> Tensor:
+        """Endpoints (N, ..., D) from N standard normal draws (N, ..., n_latent + D) for each of the states."""
+        features = self.state(torch.cat([hidden, now.to(hidden.dtype)], -1))
+        latent, own = noise.split([self.n_latent, now.shape[-1]], -1)
+        shift = self.shift(features + self.latent(latent.to(features.dtype))).float()
+        scale = self.log_scale(nn.functional.gelu(features)).float().clamp(*self.log_scale_bounds).exp()
+        return (1 + self.gate(hidden).float()) * now + shift + scale * own
+
+    def loss(
+        self, hidden: Tensor, now: Tensor, trajectory: Tensor, *, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """Loss of each state; arguments as for :meth:`VariationalDecoder.loss`, parts ``error`` and ``spread``.
+
+        ``error`` is the mean distance of a draw to the endpoint and ``spread`` that of two draws, both divided by the
+        root of D; the loss is the error less half of the spread.
+        """
+        noise = torch.randn(2, *now.shape[:-1], self.noise_dim, generator=generator, device=now.device)
+        drawn = self.draws(hidden, now, noise)
+        error = _distance(drawn, trajectory[..., -1:, :]).mean(0)
+        spread = _distance(drawn[0], drawn[1])
+        return {"loss": error - spread / 2, "error": error, "spread": spread}
+
+    def sample(self, hidden: Tensor, now: Tensor, noise: Tensor, temperature: float) -> Tensor:
+        """Draw the endpoint (..., D); the temperature scales the variance of the latent and of each feature's noise."""
+        return self.draws(hidden, now, temperature**0.5 * noise[None])[0]
+
+
+def _distance(x: Tensor, y: Tensor) -> Tensor:
+    """Root of the mean squared difference over the features; its gradient is finite where the two are equal."""
+    return ((x - y).square().mean(-1) + 1e-8).sqrt()
 
 
 class GaussianDecoder(nn.Module):
@@ -211,11 +271,12 @@ class MixtureDecoder(nn.Module):
         return centre + temperature**0.5 * (drawn - centre)
 
 
-Decoder = VariationalDecoder | GaussianDecoder | MixtureDecoder | RegressionDecoder
+Decoder = VariationalDecoder | EnergyDecoder | GaussianDecoder | MixtureDecoder | RegressionDecoder
 
 __all__ = [
     "Decoder",
     "DecoderName",
+    "EnergyDecoder",
     "GaussianDecoder",
     "MixtureDecoder",
     "RegressionDecoder",

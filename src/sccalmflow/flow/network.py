@@ -13,6 +13,7 @@ from .clm import CausalLM, select_sequences
 from .decoders import (
     Decoder,
     DecoderName,
+    EnergyDecoder,
     GaussianDecoder,
     MixtureDecoder,
     RegressionDecoder,
@@ -37,8 +38,8 @@ class FlowConfig:
     path
         ``"resampled"`` or ``"straight"``, see :mod:`sccalmflow.flow.paths`.
     decoder
-        ``"gaussian"`` and ``"mixture"`` (need the resampled path), ``"variational"`` or ``"regression"``, see
-        :mod:`sccalmflow.flow.decoders`.
+        ``"energy"``, ``"gaussian"`` and ``"mixture"`` (need the resampled path), ``"variational"`` or
+        ``"regression"``, see :mod:`sccalmflow.flow.decoders`.
     n_steps
         Time steps T from the source to the data.
     n_space_tokens
@@ -50,7 +51,7 @@ class FlowConfig:
     n_hidden
         Width of the decoder's hidden layer.
     n_latent
-        Latent size of the variational decoder.
+        Latent size of the variational and the energy decoder.
     kl_weight
         Weight of its divergence; 0.3 is what public research code of the paper's group used.
     nll_weight
@@ -100,7 +101,7 @@ class FlowConfig:
         for name, choices in (("memory", get_args(MemoryName)), ("space_mask", get_args(SpaceMaskName))):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name}={getattr(self, name)!r} is not one of {', '.join(map(repr, choices))}.")
-        if self.decoder in ("gaussian", "mixture") and self.path != "resampled":
+        if self.decoder in ("energy", "gaussian", "mixture") and self.path != "resampled":
             raise ValueError(
                 f'decoder="{self.decoder}" needs path="resampled": on a straight path two states in sequence give the '
                 'endpoint away, and its posterior has no spread to learn. Choose path="resampled" or '
@@ -160,6 +161,8 @@ class VolterraFlow(nn.Module):
             self.decoder = GaussianDecoder(
                 config.dim, width, config.n_hidden, config.nll_weight, config.precision_power
             )
+        elif config.decoder == "energy":
+            self.decoder = EnergyDecoder(config.dim, width, config.n_hidden, config.n_latent)
         elif config.decoder == "mixture":
             self.decoder = MixtureDecoder(config.dim, width, config.n_hidden, config.n_components)
         elif config.decoder == "regression":
