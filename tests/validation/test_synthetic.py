@@ -5,14 +5,9 @@ import pytest
 import torch
 
 from sccalmflow.validation import synthetic
+from sccalmflow.validation._competitors import Competitor
 from sccalmflow.validation._synthetic.ablation import FOLLOWED, ablations
-from sccalmflow.validation._synthetic.competitors import (
-    N_LAYERS,
-    CompetitorRecipe,
-    n_parameters,
-    of_equal_size,
-    train_competitor,
-)
+from sccalmflow.validation._synthetic.competitors import N_LAYERS, train_competitor
 from sccalmflow.validation._synthetic.experiment import Effort, Experiment
 from sccalmflow.validation._synthetic.models import train_flow
 from sccalmflow.validation._synthetic.over_time import errors_over_time, states_over_time
@@ -133,7 +128,7 @@ def test_a_batch_holds_as_many_trajectories_whatever_shares_a_sequence(preset: s
 @pytest.mark.parametrize("method", ["cfm", "cfm_ot", "cfm_sb", "ddpm"])
 def test_competitors_train_have_the_parameters_that_are_reported_and_sample_reproducibly(method):
     task = TASKS["moons_to_8gaussians"]
-    recipe = CompetitorRecipe(method, width=12, n_updates=2, batch_size=8)
+    recipe = Competitor(method, width=12, n_layers=N_LAYERS, n_updates=2, batch_size=8)
     trained = train_competitor(recipe, task, seed=0)
     first, again, other = (trained.sample(10, torch.Generator().manual_seed(seed), 1.0) for seed in (0, 0, 1))
     assert first.shape == (10, 2)
@@ -149,7 +144,7 @@ def test_competitors_train_have_the_parameters_that_are_reported_and_sample_repr
 def test_competitors_can_be_as_large_as_the_default(dim: int):
     rows = {entry.key: entry.recipe for entry in entries(["cfm", "cfm-equal"], dim, [1])}
     assert rows["cfm"].width == 64
-    size = n_parameters(dim, of_equal_size(rows["cfm"], dim, 400_000).width)
+    size = rows["cfm"].with_parameters(400_000, dim).n_parameters(dim)
     assert size == pytest.approx(400_000, rel=0.02)
     assert rows["cfm-equal"].width > 64
 

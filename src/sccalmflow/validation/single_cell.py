@@ -22,15 +22,17 @@ import numpy as np
 from sccalmflow.tl import METRICS, LeidenClassifier, adaptive_mmd, edistance, leiden_kld, std_ratio
 from sccalmflow.tl._umap import joint_umap
 
+from ._competitors import LABELS, Competitor, MethodName
 from ._data.cell_figure import draw_cells
 from ._data.cells import Cells, read, split
 from ._data.count_model import CountModel, fit_count_model
-from ._data.fitting import Competitor, Data, Fitted, MethodName, fit, size
+from ._data.fitting import Data, Fitted, fit, size
 from ._data.memorised import nearest_distance
 from ._data.printed import TABLE_3
-from ._data.recipes import LABELS, competitor, package_default, paper
+from ._data.recipes import competitor, package_default, paper
 from ._data.study import Effort, Run, Study, drawn_from, fingerprint
-from ._data.table import COSTS, Column, Row, data_table
+from ._data.table import COSTS, Row, data_table
+from ._markdown import Column
 from ._training import Recipe
 
 TRAJECTORIES = (1, 5)

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from sccalmflow.baselines._diffusion import Diffusion
-from sccalmflow.baselines._flow_matching import FlowMatching
 from sccalmflow.baselines._generative_model import GenerativeModel
 from sccalmflow.tl import edistance
+from sccalmflow.validation._competitors import Competitor
 from sccalmflow.validation._synthetic.distributions import Draw
 from sccalmflow.validation._training import Recipe, build, generate, train
 
-MethodName = Literal["cfm", "cfm_ot", "cfm_sb", "ddpm"]
-_COUPLINGS: dict[str, Literal["independent", "ot", "schroedinger"]] = {
-    "cfm": "independent",
-    "cfm_ot": "ot",
-    "cfm_sb": "schroedinger",
-}
 # Rollouts keep all their states: 10,000 images at once would take gigabytes.
 _AT_ONCE = 1_000
 # The weights of a competitor are those of the best of so many stages of its training.
@@ -51,39 +43,6 @@ def split_rows(n: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows to learn from and rows for choices."""
     order, n_validation = np.random.default_rng(0).permutation(n), min(_MAX_VALIDATION, n // 10)
     return order[n_validation:], order[:n_validation]
-
-
-@dataclass(frozen=True)
-class Competitor:
-    """Conditional flow matching or diffusion, and how it is trained.
-
-    Parameters
-    ----------
-    method
-        Flow matching with independent, optimal-transport or Schrödinger-bridge pairs, or diffusion.
-    width, n_layers
-        Its multilayer perceptron.
-    n_updates, batch_size, lr
-        Its training with AdamW.
-    """
-
-    method: MethodName
-    width: int
-    n_layers: int
-    n_updates: int
-    batch_size: int = 256
-    lr: float = 1e-3
-
-    def n_parameters(self, dim: int) -> int:
-        """Weights of a network of state and time."""
-        return (dim + 2) * self.width + (self.n_layers - 1) * (self.width + 1) * self.width + (self.width + 1) * dim
-
-    def with_parameters(self, n: int, dim: int) -> Competitor:
-        """The same with the width that brings it nearest to ``n`` parameters."""
-        # n_parameters is quadratic in the width: a w² + b w + c.
-        a, b, c = self.n_layers - 1, 2 * dim + self.n_layers + 1, dim - n
-        width = (-b + math.sqrt(b * b - 4 * a * c)) / (2 * a) if a else -c / b
-        return replace(self, width=max(1, round(width)))
 
 
 @dataclass(frozen=True)
@@ -146,10 +105,7 @@ def _fit_flow(recipe: Recipe, data: Data, seed: int, progress: str | None) -> Fi
 
 
 def _fit_competitor(recipe: Competitor, data: Data, seed: int, progress: str | None) -> Fitted:
-    model: FlowMatching | Diffusion
-    model = Diffusion() if recipe.method == "ddpm" else FlowMatching(coupling=_COUPLINGS[recipe.method])
-    settings = {name: getattr(recipe, name) for name in ("width", "n_layers", "n_updates", "batch_size", "lr")}
-    model = replace(model, **settings)
+    model = recipe.model()
     choosing = 0.0
 
     def score(trained: GenerativeModel) -> float:

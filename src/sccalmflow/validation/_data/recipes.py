@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from sccalmflow.flow import FlowConfig, PathName
+from sccalmflow.validation._competitors import Competitor, MethodName
 from sccalmflow.validation._training import Recipe
 
-from .fitting import Competitor, MethodName
-
-LABELS: dict[MethodName, str] = {"cfm": "CFM", "cfm_ot": "CFM-OT", "cfm_sb": "CFM-SB", "ddpm": "DDPM"}
 # The paper's group trained with batches of this many trajectories.
 _BATCH = 128
 _N_HIDDEN = 256

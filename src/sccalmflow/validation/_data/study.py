@@ -4,36 +4,27 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from sccalmflow import __version__
+from sccalmflow.validation._effort import Limits
 from sccalmflow.validation._runs import once
-from sccalmflow.validation._training import Recipe
 
-from .fitting import Competitor, Fitted
+from .fitting import Fitted
 
 _SAMPLE_SEED = 2_000
-_AnyRecipe = TypeVar("_AnyRecipe", Recipe, Competitor)
 
 
 @dataclass(frozen=True)
-class Effort:
-    """At most so many updates, of at most so many trajectories; and how many samples are drawn and scored."""
+class Effort(Limits):
+    """At most how much training a run is, and how many samples are drawn and scored."""
 
     n_samples: int
-    n_updates: int = 1_000_000
-    batch_size: int = 1_000_000
-
-    def limit(self, recipe: _AnyRecipe) -> _AnyRecipe:
-        """The recipe with no more work than this."""
-        per_sequence = recipe.flow.n_trajectories if isinstance(recipe, Recipe) else 1
-        size = min(recipe.batch_size, max(1, self.batch_size // per_sequence))
-        return replace(recipe, n_updates=min(recipe.n_updates, self.n_updates), batch_size=size)
 
 
 class Run(NamedTuple):

@@ -5,16 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
-
-class Column(NamedTuple):
-    """Heading, name of the score, format; the spread over runs is shown unless it is a cost."""
-
-    title: str
-    key: str
-    form: str
-    is_cost: bool = False
+from sccalmflow.validation._markdown import Column, mean_and_spread, table_head, table_row
 
 
 class Printed(NamedTuple):
@@ -42,24 +33,11 @@ COSTS = (
 
 def data_table(rows: Sequence[Row], columns: Sequence[Column]) -> str:
     """Mean and standard deviation over the runs of each model, in Markdown."""
-    lines = [_line(["model", "runs", *(column.title for column in columns)]), "|" + " --- |" * (2 + len(columns))]
+    lines = table_head(["model", "runs", *(column.title for column in columns)])
     for row in rows:
         if row.printed is not None:
             texts = [row.printed.scores.get(column.key, "–") for column in columns]
-            lines.append(_line([f"printed in the paper: {row.printed.model}", "–", *texts]))
-        lines.append(
-            _line([row.model, str(len(row.runs)), *(_mean_and_spread(row.runs, column) for column in columns)])
-        )
+            lines.append(table_row([f"printed in the paper: {row.printed.model}", "–", *texts]))
+        cells = [mean_and_spread(row.runs, column) for column in columns]
+        lines.append(table_row([row.model, str(len(row.runs)), *cells]))
     return "\n".join(lines) + "\n"
-
-
-def _mean_and_spread(runs: Sequence[dict[str, Any]], column: Column) -> str:
-    values = [run[column.key] for run in runs if column.key in run]
-    if not values:
-        return "–"
-    mean = f"{np.mean(values):{column.form}}"
-    return mean if len(values) == 1 or column.is_cost else f"{mean} ± {np.std(values, ddof=1):{column.form}}"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"

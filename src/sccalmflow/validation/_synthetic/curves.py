@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sccalmflow.validation._markdown import table_head, table_row
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -36,12 +38,11 @@ def curves_table(curves: Curves) -> str:
     lines = []
     for panel, by_line in curves.values.items():
         settings = sorted({value for line in by_line.values() for value in line})
-        head = [panel, *(f"{curves.setting} {value:g}" for value in settings), "floor"]
-        lines += ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+        lines += table_head([panel, *(f"{curves.setting} {value:g}" for value in settings), "floor"])
         floor = f"{curves.floors[panel]:.4f}" if panel in curves.floors else "–"
         for name, line in by_line.items():
             cells = [f"{np.mean(line[value]):.4f}" if value in line else "–" for value in settings]
-            lines.append("| " + " | ".join([name, *cells, floor]) + " |")
+            lines.append(table_row([name, *cells, floor]))
         lines.append("")
     return "\n".join(lines)
 

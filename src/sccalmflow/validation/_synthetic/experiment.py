@@ -13,45 +13,28 @@ import torch
 from torch import Generator
 
 from sccalmflow import __version__
+from sccalmflow.validation._competitors import Competitor
+from sccalmflow.validation._effort import Limits
 from sccalmflow.validation._runs import once
 from sccalmflow.validation._training import Recipe
 
-from .competitors import CompetitorRecipe, train_competitor
+from .competitors import train_competitor
 from .models import Trained, train_flow
 from .report import Result
 from .scores import REPORT_SEED, Evaluation, compare, floors
 from .tasks import TASKS, Task
 
-AnyRecipe = Recipe | CompetitorRecipe
+AnyRecipe = Recipe | Competitor
 Measure = Callable[[Trained, Task, Evaluation, int], dict[str, Any]]
 # Draws for choosing a temperature come from another generator than those for the numbers reported.
 _CHOICE_SEED = 1_000
 
 
 @dataclass(frozen=True)
-class Effort:
-    """How much work a run is.
-
-    Parameters
-    ----------
-    evaluation
-        How samples are compared.
-    n_updates, batch_size
-        At most so many updates, of at most so many trajectories.
-    """
+class Effort(Limits):
+    """At most how much training a run is, and how its samples are compared."""
 
     evaluation: Evaluation
-    n_updates: int = 1_000_000
-    batch_size: int = 1_000_000
-
-    def limit(self, recipe: AnyRecipe) -> AnyRecipe:
-        """The recipe with no more work than this."""
-        per_sequence = recipe.flow.n_trajectories if isinstance(recipe, Recipe) else 1
-        return replace(
-            recipe,
-            n_updates=min(recipe.n_updates, self.n_updates),
-            batch_size=min(recipe.batch_size, max(1, self.batch_size // per_sequence)),
-        )
 
 
 def best_scores(

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sccalmflow.validation._markdown import Column, mean_and_spread, table_head, table_row
+
 from .paper import Printed
 
 if TYPE_CHECKING:
@@ -37,18 +39,18 @@ class Result:
 
 
 _DISTANCES = (
-    ("W2", "w2", ".3f"),
-    ("W2 on the plane", "plane_w2", ".3f"),
-    ("MMD", "mmd", ".4f"),
-    ("MMD, scaled", "mmd_scaled", ".4f"),
+    Column("W2", "w2", ".3f"),
+    Column("W2 on the plane", "plane_w2", ".3f"),
+    Column("MMD", "mmd", ".4f"),
+    Column("MMD, scaled", "mmd_scaled", ".4f"),
 )
-_RATIO = ("variance ratio", "variance_ratio", ".3f")
-_COSTS = (
-    ("temperature", "temperature", ".1f"),
-    ("parameters", "n_parameters", ",.0f"),
-    ("evaluations", "n_evaluations", ",.0f"),
-    ("MFLOP a sample", "mflop", ",.2f"),
-    ("training s", "training_seconds", ",.0f"),
+_OTHERS = (
+    Column("variance ratio", "variance_ratio", ".3f"),
+    Column("temperature", "temperature", ".1f", True),
+    Column("parameters", "n_parameters", ",.0f", True),
+    Column("evaluations", "n_evaluations", ",.0f", True),
+    Column("MFLOP a sample", "mflop", ",.2f", True),
+    Column("training s", "training_seconds", ",.0f", True),
 )
 
 
@@ -63,9 +65,8 @@ def markdown_table(results: Sequence[Result], printed: Sequence[tuple[str, Print
     printed
         What the paper prints, with the label of the task.
     """
-    columns = [*_DISTANCES, _RATIO, *_COSTS]
-    head = ["task", "model", "runs", *(title for title, _, _ in columns)]
-    lines = [_line(head), "|" + " --- |" * len(head)]
+    columns = [*_DISTANCES, *_OTHERS]
+    lines = table_head(["task", "model", "runs", *(column.title for column in columns)])
     shown = set()
     for task, model in dict.fromkeys((result.task, result.model) for result in results):
         if task not in shown:
@@ -74,9 +75,10 @@ def markdown_table(results: Sequence[Result], printed: Sequence[tuple[str, Print
         runs = [result for result in results if (result.task, result.model) == (task, model)]
         is_truth = runs[0].points is None
         floor = None if is_truth else _floor(results, task)
-        cells = [_mean_and_spread(runs, key, form) + _multiple(runs, key, floor) for _, key, form in _DISTANCES]
-        cells += [_mean_and_spread(runs, key, form) for _, key, form in [_RATIO, *_COSTS]]
-        lines.append(_line([task, model, "–" if is_truth else str(len(runs)), *cells]))
+        scores = [run.scores for run in runs]
+        cells = [mean_and_spread(scores, column) + _multiple(scores, column.key, floor) for column in _DISTANCES]
+        cells += [mean_and_spread(scores, column) for column in _OTHERS]
+        lines.append(table_row([task, model, "–" if is_truth else str(len(runs)), *cells]))
     return "\n".join(lines) + "\n"
 
 
@@ -128,26 +130,13 @@ def _floor(results: Sequence[Result], task: str) -> dict[str, Any]:
     return [result.scores for result in results if result.task == task and result.points is None][-1]
 
 
-def _multiple(runs: Sequence[Result], key: str, floor: dict[str, Any] | None) -> str:
+def _multiple(runs: Sequence[dict[str, Any]], key: str, floor: dict[str, Any] | None) -> str:
     if floor is None:
         return ""
-    return f" ({np.mean([run.scores[key] for run in runs]) / floor[key]:.2f}×)"
-
-
-def _mean_and_spread(runs: Sequence[Result], key: str, form: str) -> str:
-    values = [run.scores[key] for run in runs if key in run.scores]
-    if not values:
-        return "–"
-    mean, spread = float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-    shows_spread = len(values) > 1 and key not in {name for _, name, _ in _COSTS}
-    return f"{mean:{form}} ± {spread:{form}}" if shows_spread else f"{mean:{form}}"
+    return f" ({np.mean([run[key] for run in runs]) / floor[key]:.2f}×)"
 
 
 def _printed_line(task: str, row: Printed, n_columns: int) -> str:
     w2, mmd = (f"{number.mean:g} ± {number.spread:g}" for number in (row.w2, row.mmd))
     cells = [w2, "–", mmd, *["–"] * (n_columns - 3)]
-    return _line([task, f"printed in the paper: {row.model}", "–", *cells])
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    return table_row([task, f"printed in the paper: {row.model}", "–", *cells])

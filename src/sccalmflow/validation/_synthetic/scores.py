@@ -51,10 +51,10 @@ def scores(x: np.ndarray, y: np.ndarray, task: Task, gamma: float) -> dict[str, 
     ``variance_ratio``
         Total variance of the prediction over that of the truth.
     """
-    plane = task.plane.numpy()
+    plane, w2 = task.plane.numpy(), wasserstein(x, y)
     return {
-        "w2": wasserstein(x, y),
-        "plane_w2": wasserstein(x @ plane, y @ plane),
+        "w2": w2,
+        "plane_w2": w2 if task.dim == 2 else wasserstein(x @ plane, y @ plane),
         "mmd": mmd(x, y, gamma=gamma, estimator="biased"),
         "mmd_scaled": mmd(x, y, estimator="biased"),
         "variance_ratio": float(x.var(0).sum() / y.var(0).sum()),

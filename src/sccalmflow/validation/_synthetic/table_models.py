@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
+from sccalmflow.validation._competitors import LABELS
 from sccalmflow.validation._training import build
 
-from .competitors import LABELS, CompetitorRecipe, of_equal_size
+from .competitors import competitor
 from .experiment import AnyRecipe
 from .recipes import PRESETS, default
 
@@ -34,11 +35,11 @@ def entries(names: Sequence[str], dim: int, n_trajectories: Sequence[int]) -> li
             ]
             continue
         method = next(method for method in LABELS if name in (method, f"{method}-equal"))
-        recipe = CompetitorRecipe(method)
+        recipe = competitor(method)
         if name == method:
             found.append(Entry(name, f"{LABELS[method]}, width {recipe.width}", recipe))
         else:
-            recipe = of_equal_size(recipe, dim, _size_of_default(dim))
+            recipe = recipe.with_parameters(_size_of_default(dim), dim)
             found.append(Entry(name, f"{LABELS[method]}, as large as `default`", recipe))
     return found
 
