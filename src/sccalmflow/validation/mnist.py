@@ -8,9 +8,8 @@ picture of samples. Run it again to go on after an interruption.
 
 The paper does not say which networks its Table 6 is of, nor which classifier. Here the flow is its small Pythia for
 cells, and its competitors have the sizes that they have there; torchcfm's own example on MNIST trains a convolutional
-network instead. The printed numbers stand in the table for orientation only. ``resampled`` is the same flow with the
-path and the decoder of the package's default, which is made for principal components: given the history it takes the
-features for independent, and pixels are not.
+network instead. The printed numbers stand in the table for orientation only. ``resampled`` is the same language model
+on the resampled path with the energy decoder, which does not take pixels for independent.
 """
 
 from __future__ import annotations
@@ -66,7 +65,7 @@ class Setup:
 
 
 MNIST = Setup(Effort(n_samples=10_000), n_passes=20)
-DIGITS = Setup(Effort(n_samples=10_000, n_updates=400, batch_size=64), n_passes=500, n_steps=8, width=32)
+DIGITS = Setup(Effort(n_samples=10_000, n_updates=1_000, batch_size=64), n_passes=500, width=32)
 QUICK = Effort(n_samples=1_000, n_updates=20, batch_size=32)
 # A flow's update reads its 128 images at 16 times.
 _UPDATES_OF_FLOWS, _UPDATES_OF_COMPETITORS = 2_000, 8_000

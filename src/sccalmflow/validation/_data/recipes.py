@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sccalmflow.flow import FlowConfig, PathName
+from sccalmflow.flow import FlowConfig
 from sccalmflow.validation._competitors import Competitor, MethodName
 from sccalmflow.validation._training import Recipe
 
@@ -32,10 +32,14 @@ def paper(dim: int, *, n_updates: int, n_space_tokens: int = 1, n_trajectories: 
 
 
 def resampled(dim: int, *, n_updates: int, n_space_tokens: int = 1) -> Recipe:
-    """The same language model with the path and the decoder of the package's default."""
-    path: PathName = "resampled"
+    """The same language model on the resampled path, with the energy decoder: pixels are not independent."""
     flow = FlowConfig(
-        dim=dim, path=path, decoder="gaussian", n_steps=16, n_space_tokens=n_space_tokens, n_hidden=_N_HIDDEN
+        dim=dim,
+        path="resampled",
+        decoder="energy",
+        n_steps=16,
+        n_space_tokens=n_space_tokens,
+        n_hidden=_N_HIDDEN,
     )
     return _small_pythia(flow, n_updates, 2e-3, (1.0,))
 
