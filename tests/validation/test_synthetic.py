@@ -105,6 +105,19 @@ def test_a_finished_run_is_not_repeated(tiny, tmp_path, monkeypatch):
     assert (tmp_path / "table-1-quick.md").read_text() == table
 
 
+def test_figures_share_the_trainings_that_both_ask_for(tiny, tmp_path, monkeypatch):
+    trained = []
+
+    def counted(recipe, *arguments, **options):
+        trained.append(recipe)
+        return train_flow(recipe, *arguments, **options)
+
+    monkeypatch.setattr("sccalmflow.validation._synthetic.experiment.train_flow", counted)
+    run(tmp_path, "--figure", "4", "8")
+    # Figure 4 has three models, Figure 8 has two at five numbers of time points; 16 of them are those of Figure 4.
+    assert len(trained) == len({(recipe.flow, recipe.backbone) for recipe in trained}) == 3 + 2 * 5 - 2
+
+
 def test_a_trial_and_a_full_run_have_files_of_their_own(tmp_path):
     full, trial = (Experiment(tmp_path, TINY, tag).file("a", "seed0") for tag in ("", "quick"))
     assert (full.name, trial.name) == ("a-seed0.json", "a-seed0-quick.json")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,7 @@ class Experiment:
     folder: Path
     effort: Effort
     tag: str = ""
+    _trained: dict[tuple[str, int, AnyRecipe], Trained] = field(default_factory=dict, repr=False, compare=False)
 
     def file(self, *parts: str, suffix: str = ".json") -> Path:
         """A file of the folder."""
@@ -87,12 +88,7 @@ class Experiment:
         settings = self._settings(name) | {"model": key, "seed": seed, "recipe": asdict(recipe)}
 
         def work() -> dict[str, Any]:
-            title = f"{task.label}, {key}, seed {seed}"
-            trained = (
-                train_flow(recipe, task, seed, progress=title)
-                if isinstance(recipe, Recipe)
-                else train_competitor(recipe, task, seed, progress=True)
-            )
+            trained = self._train(name, recipe, seed, f"{task.label}, {key}, seed {seed}")
             return measure(trained, task, self.effort.evaluation, seed) | {
                 "n_parameters": trained.n_parameters,
                 "n_evaluations": trained.n_evaluations,
@@ -102,6 +98,18 @@ class Experiment:
             }
 
         return once(self.file(name, key, f"seed{seed}"), settings, work)
+
+    def _train(self, name: str, recipe: AnyRecipe, seed: int, title: str) -> Trained:
+        """Train, once for all tables and figures of a command that ask for the same."""
+        # The temperature is chosen after training.
+        alike = replace(recipe, temperatures=()) if isinstance(recipe, Recipe) else recipe
+        if (name, seed, alike) not in self._trained:
+            self._trained[name, seed, alike] = (
+                train_flow(recipe, TASKS[name], seed, progress=title)
+                if isinstance(recipe, Recipe)
+                else train_competitor(recipe, TASKS[name], seed, progress=True)
+            )
+        return self._trained[name, seed, alike]
 
     def _settings(self, name: str) -> dict[str, Any]:
         """What all results of a task depend on."""
