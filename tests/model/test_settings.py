@@ -31,6 +31,7 @@ TRAINED = {
         "n_trajectories": 2,
     },
     "resampled and variational": {"decoder": "variational"},
+    "energy": {"decoder": "energy", "n_latent": 4},
     "gpt2": {"backbone": "gpt2", "dropout": 0.1},
     "gpt2 with everything": {"backbone": "gpt2", "n_space_tokens": 2, "n_trajectories": 2, "n_context_cells": 2},
     "paper": {"preset": "paper", "n_latent": 4},

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-DecoderName = Literal["variational", "energy", "gaussian", "mixture", "regression"]
+DecoderName = Literal["variational", "gaussian", "mixture", "energy", "regression"]
 
 
 def mlp(n_in: int, n_hidden: int, n_out: int) -> nn.Sequential:

@@ -47,8 +47,9 @@ class CaLMFlowModel(TrainingMixin, PredictionMixin, BaseModelClass):
     source
         ``"control"`` starts from control cells of the same context, ``"noise"`` from a standard normal.
     decoder
-        ``"gaussian"`` or ``"mixture"``, of four Gaussians (both need the resampled path), or ``"variational"``. A
-        mixture is for sources that leave several places open, such as noise; from control cells one Gaussian does.
+        ``"gaussian"``, ``"mixture"`` of four Gaussians, ``"energy"`` (these need the resampled path), or
+        ``"variational"``. A mixture is for sources that leave several places open, such as noise; from control cells
+        one Gaussian does. The energy decoder assumes neither clusters nor independent scores.
     n_steps
         Time points T. Default: 4 from control cells, 16 from noise.
     n_space_tokens
@@ -71,7 +72,7 @@ class CaLMFlowModel(TrainingMixin, PredictionMixin, BaseModelClass):
     n_hidden
         Hidden width of the decoder.
     n_latent, kl_weight
-        Latent size of the variational decoder and weight of its divergence.
+        Latent size of the variational and of the energy decoder, and weight of the former's divergence.
     nll_weight, precision_power
         Weight of the Gaussian decoder's likelihood, and the power of the predicted precision that weights its squared
         errors: 0 counts them as they are, 1 is the gradient of the likelihood.
