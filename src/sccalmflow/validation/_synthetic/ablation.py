@@ -23,6 +23,7 @@ def ablations(dim: int) -> dict[str, tuple[str, Recipe]]:
         "default-markov": ("default, no memory", _with(ours, memory="markov")),
         "default-cold": ("default, no law (temperature 0)", replace(ours, temperatures=(0.0,))),
         "default-gaussian": ("default, one Gaussian", _with(ours, decoder="gaussian")),
+        "default-energy": ("default, energy score", _with(ours, decoder="energy")),
         "default-k2": ("default, 2 space tokens", two_tokens),
         "default-k2-causal": ("default, 2 space tokens, causal mask", _with(two_tokens, space_mask="causal")),
         "default-m4": ("default, 4 trajectories", default(dim, 4)),
@@ -31,6 +32,7 @@ def ablations(dim: int) -> dict[str, tuple[str, Recipe]]:
         "paper-markov": ("paper, no memory", _with(theirs, memory="markov")),
         "paper-resampled": ("paper, resampled path", _with(theirs, path="resampled")),
         "paper-regression": ("paper, no law (regression)", _regression(theirs)),
+        "paper-kl": ("paper, divergence weighted 0.05", _with(theirs, kl_weight=0.05)),
         "paper-k2": ("paper, 2 space tokens", _with(theirs, n_space_tokens=2)),
         "paper-m4": ("paper, 4 trajectories", paper(dim, 4)),
     }
