@@ -1,9 +1,12 @@
 """What a user meets before calling anything: the import, the names, the version."""
 
+import re
 import subprocess
 import sys
+import tomllib
 from importlib.metadata import version
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 
@@ -38,3 +41,11 @@ def test_unknown_attribute_raises_and_names_it():
 
 def test_the_package_ships_its_type_marker():
     assert files("sccalmflow").joinpath("py.typed").is_file()
+
+
+def test_dependencies_have_lower_bounds_and_no_upper_ones_and_jax_is_none_of_them():
+    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert re.fullmatch(r">=3\.\d+", project["requires-python"])
+    for requirement in project["dependencies"]:
+        assert re.fullmatch(r"[a-z-]+>=[\d.]+", requirement), requirement
+    assert not any(re.match("(jax|flax|tensorflow)", requirement) for requirement in project["dependencies"])
