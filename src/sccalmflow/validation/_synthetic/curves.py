@@ -63,5 +63,5 @@ def draw_curves(curves: Curves, colours: Sequence[str] = ("#D55E00", "#E69F00", 
             ax.axhline(curves.floors[panel], color="#8A8A8A", linestyle="--", linewidth=1, label="floor")
         ax.set(xlabel=curves.setting, title=panel)
         ax.set_yscale("log")
-    axes[0].legend(fontsize=7)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=7)
     return figure
