@@ -37,7 +37,7 @@ napoleon_use_rtype = False
 
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
-nb_execution_mode = "off"  # tutorials run in the tests; the pages show what those runs gave
+nb_execution_mode = "off"  # the tutorials run in the tests, and are not part of the site yet
 myst_url_schemes = ("http", "https", "mailto")
 
 intersphinx_mapping = {

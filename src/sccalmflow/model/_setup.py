@@ -79,10 +79,11 @@ def check_controls(data: TrainingData, schema: Schema, settings: Settings) -> No
     lacking = sorted({schema.context(c.labels) for c in data.conditions} - set(data.controls))
     if lacking:
         names = "; ".join(map(schema.describe, lacking[:5]))
+        which = "1 context has" if len(lacking) == 1 else f"{len(lacking)} contexts have"
         raise ValueError(
-            f"{len(lacking)} contexts have no control cells ({schema.control!r}) in training: {names}. The model "
-            "starts from control cells of the same context. Drop the cells of these contexts, merge labels, or build "
-            'the model with source="noise" (and n_context_cells=0).'
+            f"{which} no control cells ({schema.control!r}) in training: {names}. The model starts from control cells "
+            "of the same context. Drop the cells of these contexts, merge labels, or build the model with "
+            'source="noise" (and n_context_cells=0).'
         )
 
 
