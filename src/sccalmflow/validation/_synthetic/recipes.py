@@ -43,6 +43,7 @@ def default(dim: int, n_trajectories: int = 1) -> Recipe:
 
     On the plane the posterior of an endpoint has several clusters or both moons to choose from for half of the time. In
     100 dimensions components that start apart do not share the work, and one Gaussian leaves the moons too narrow.
+    With 16 time points a rollout on the plane gathers more of its own errors than with 8 (Figure 8).
     """
     on_plane = dim == 2
     return Recipe(
@@ -50,7 +51,7 @@ def default(dim: int, n_trajectories: int = 1) -> Recipe:
             dim=dim,
             path="resampled",
             decoder="mixture" if on_plane else "energy",
-            n_steps=16,
+            n_steps=8 if on_plane else 16,
             n_trajectories=n_trajectories,
             n_hidden=128 if on_plane else 256,
         ),

@@ -35,7 +35,7 @@ def entries(names: Sequence[str], dim: int, n_trajectories: Sequence[int]) -> li
             ]
             continue
         method = next(method for method in LABELS if name in (method, f"{method}-equal"))
-        recipe = competitor(method, dim)
+        recipe = competitor(method)
         if name == method:
             found.append(Entry(name, f"{LABELS[method]}, width {recipe.width}", recipe))
         else:
