@@ -10,7 +10,7 @@ import torch
 from sccalmflow.validation import mnist
 from sccalmflow.validation._competitors import Competitor
 from sccalmflow.validation._data.classifier import DigitClassifier
-from sccalmflow.validation._data.fitting import Data, draws_from, fit, noise, size
+from sccalmflow.validation._data.fitting import Data, draws_from, fit, noise
 from sccalmflow.validation._data.idx import read_idx
 from sccalmflow.validation._data.images import Images, digits
 from sccalmflow.validation._data.images import mnist as load_mnist
@@ -20,6 +20,7 @@ from sccalmflow.validation._data.recipes import competitor, package_default, pap
 from sccalmflow.validation._data.study import Effort, Study, drawn_from, fingerprint
 from sccalmflow.validation._data.table import Printed, Row, data_table
 from sccalmflow.validation._markdown import Column
+from sccalmflow.validation._training import size
 
 TINY = mnist.Setup(Effort(n_samples=20, n_updates=2, batch_size=8), n_passes=3, n_steps=2, width=8)
 

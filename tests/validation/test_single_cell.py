@@ -13,8 +13,8 @@ from sccalmflow.tl import edistance
 from sccalmflow.validation import single_cell
 from sccalmflow.validation._data.cells import read, split, with_log_values
 from sccalmflow.validation._data.count_model import CountModel, fit_count_model
-from sccalmflow.validation._data.fitting import size
 from sccalmflow.validation._data.study import Effort
+from sccalmflow.validation._training import size
 
 TINY = Effort(n_samples=30, n_updates=2, batch_size=8)
 

@@ -53,7 +53,7 @@ class FlowConfig:
     n_latent
         Latent size of the variational and the energy decoder.
     kl_weight
-        Weight of its divergence; 0.3 is what public research code of the paper's group used.
+        Weight of the variational decoder's divergence; 0.3 is what public research code of the paper's group used.
     nll_weight
         Weight of the Gaussian decoder's likelihood.
     precision_power

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from sccalmflow.flow import CausalLM, FlowConfig, VolterraFlow, backbone_config
+from sccalmflow.flow import CausalLM, VolterraFlow, backbone_config
 from sccalmflow.prompts import build_tokenizer, load_tokenizer
 
 from ._presets import Settings
@@ -37,20 +37,7 @@ def build_network(
         Sizes were given beside a pretrained model, which has its own; it has too few positions or embeddings; or
         settings contradict each other.
     """
-    config = FlowConfig(
-        dim=dim,
-        path=settings.path,
-        decoder=settings.decoder,
-        n_steps=settings.n_steps,
-        n_space_tokens=settings.n_space_tokens,
-        n_trajectories=settings.n_trajectories,
-        n_context_cells=settings.n_context_cells,
-        n_hidden=settings.n_hidden,
-        n_latent=settings.n_latent,
-        kl_weight=settings.kl_weight,
-        nll_weight=settings.nll_weight,
-        precision_power=settings.precision_power,
-    )
+    config = settings.flow_config(dim)
     _check_attention(settings)
     n_positions = settings.max_prompt_tokens + 1 + settings.n_steps
     with torch.random.fork_rng():

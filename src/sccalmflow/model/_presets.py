@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from sccalmflow import _checks
-from sccalmflow.flow import AttentionName, BackboneName, DecoderName, PathName
+from sccalmflow.flow import AttentionName, BackboneName, DecoderName, FlowConfig, PathName
 
 SourceName = Literal["noise", "control"]
 PresetName = Literal["default", "paper"]
@@ -44,6 +44,23 @@ class Settings:
     omit_probability: float = 0.5
     max_prompt_tokens: int = 128
     attention: AttentionName = "sdpa"
+
+    def flow_config(self, dim: int) -> FlowConfig:
+        """Shape of the flow for cells of ``dim`` scores."""
+        return FlowConfig(
+            dim=dim,
+            path=self.path,
+            decoder=self.decoder,
+            n_steps=self.n_steps,
+            n_space_tokens=self.n_space_tokens,
+            n_trajectories=self.n_trajectories,
+            n_context_cells=self.n_context_cells,
+            n_hidden=self.n_hidden,
+            n_latent=self.n_latent,
+            kl_weight=self.kl_weight,
+            nll_weight=self.nll_weight,
+            precision_power=self.precision_power,
+        )
 
     def names_context(self, *, is_seen: bool) -> bool:
         """Whether a sentence to predict names its context where the user does not say.

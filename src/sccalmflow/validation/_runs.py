@@ -9,6 +9,11 @@ from pathlib import Path
 from typing import Any
 
 
+def run_file(folder: Path, *parts: str, suffix: str) -> Path:
+    """A file of a folder, named by the parts that are not empty."""
+    return folder / ("-".join(filter(None, parts)) + suffix)
+
+
 def once(path: Path, settings: dict[str, Any], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Results of a run: from its file where the same settings have finished before, else computed and written.
 

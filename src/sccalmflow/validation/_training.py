@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Generator, Tensor
@@ -63,6 +65,27 @@ def build(recipe: Recipe, seed: int) -> VolterraFlow:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return VolterraFlow(recipe.flow, CausalLM.from_config(config))
+
+
+def n_parameters(flow: VolterraFlow) -> int:
+    """All weights of a flow."""
+    return sum(parameter.numel() for parameter in flow.parameters())
+
+
+@cache
+def size(recipe: Recipe) -> int:
+    """All weights of the flow of a recipe."""
+    return n_parameters(build(recipe, 0))
+
+
+def choose_temperature(
+    temperatures: Sequence[float], score: Callable[[float], float]
+) -> tuple[float, dict[str, float]]:
+    """The temperature with the lowest score, and all scores; where there is one only, it is not scored."""
+    if len(temperatures) == 1:
+        return temperatures[0], {}
+    found = {temperature: score(temperature) for temperature in temperatures}
+    return min(found, key=found.__getitem__), {str(temperature): value for temperature, value in found.items()}
 
 
 def draw_sequences(draw: Draw, n: int, per_sequence: int, generator: Generator) -> Tensor:

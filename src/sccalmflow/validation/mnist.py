@@ -26,7 +26,7 @@ from sccalmflow.tl import edistance
 
 from ._competitors import LABELS, Competitor, MethodName
 from ._data.classifier import DigitClassifier
-from ._data.fitting import Data, fit, size
+from ._data.fitting import Data, fit
 from ._data.image_figure import draw_images
 from ._data.images import Images, digits, mnist
 from ._data.memorised import nearest_distance
@@ -35,7 +35,7 @@ from ._data.recipes import competitor, paper, resampled
 from ._data.study import Effort, Run, Study, drawn_from, fingerprint
 from ._data.table import COSTS, Row, data_table
 from ._markdown import Column
-from ._training import Recipe
+from ._training import Recipe, size
 
 SPACE_TOKENS = (1, 2, 4, 8)
 METHODS: tuple[MethodName, ...] = ("cfm", "cfm_ot", "ddpm")

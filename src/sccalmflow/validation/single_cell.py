@@ -26,14 +26,14 @@ from ._competitors import LABELS, Competitor, MethodName
 from ._data.cell_figure import draw_cells
 from ._data.cells import Cells, read, split
 from ._data.count_model import CountModel, fit_count_model
-from ._data.fitting import Data, Fitted, fit, size
+from ._data.fitting import Data, Fitted, fit
 from ._data.memorised import nearest_distance
 from ._data.printed import TABLE_3
 from ._data.recipes import competitor, package_default, paper
 from ._data.study import Effort, Run, Study, drawn_from, fingerprint
 from ._data.table import COSTS, Row, data_table
 from ._markdown import Column
-from ._training import Recipe
+from ._training import Recipe, size
 
 TRAJECTORIES = (1, 5)
 METHODS: tuple[MethodName, ...] = ("cfm", "cfm_ot", "cfm_sb", "ddpm")

@@ -15,7 +15,7 @@ from sccalmflow.baselines._generative_model import GenerativeModel
 from sccalmflow.tl import edistance
 from sccalmflow.validation._competitors import Competitor
 from sccalmflow.validation._synthetic.distributions import Draw
-from sccalmflow.validation._training import Recipe, build, generate, train
+from sccalmflow.validation._training import Recipe, choose_temperature, generate, n_parameters, train
 
 # Rollouts keep all their states: 10,000 images at once would take gigabytes.
 _AT_ONCE = 1_000
@@ -53,11 +53,6 @@ class Fitted:
     costs: dict[str, Any] = field(default_factory=dict)
 
 
-def size(recipe: Recipe) -> int:
-    """Weights of a flow."""
-    return sum(parameter.numel() for parameter in build(recipe, 0).parameters())
-
-
 def fit(recipe: Recipe | Competitor, data: Data, seed: int, *, progress: str | None = None) -> Fitted:
     """Train, and make the choices that a model has by E-distance to the validation samples."""
     if isinstance(recipe, Recipe):
@@ -88,18 +83,17 @@ def _fit_flow(recipe: Recipe, data: Data, seed: int, progress: str | None) -> Fi
         return torch.cat(parts).numpy()
 
     n_choice = len(data.validation)
-    by_temperature = {
-        temperature: edistance(sample(n_choice, _CHOICE_SEED + seed, temperature), data.validation)
-        for temperature in recipe.temperatures
-        if len(recipe.temperatures) > 1
-    }
-    best = min(by_temperature, key=by_temperature.__getitem__, default=recipe.temperatures[0])
+
+    def score(temperature: float) -> float:
+        return edistance(sample(n_choice, _CHOICE_SEED + seed, temperature), data.validation)
+
+    best, by_temperature = choose_temperature(recipe.temperatures, score)
     costs = {
-        "n_parameters": sum(parameter.numel() for parameter in flow.parameters()),
+        "n_parameters": n_parameters(flow),
         "n_evaluations": recipe.flow.n_steps * recipe.flow.n_space_tokens,
         "training_seconds": seconds,
         "temperature": best,
-        "edistance_by_temperature": {str(key): value for key, value in by_temperature.items()},
+        "edistance_by_temperature": by_temperature,
     }
     return Fitted(lambda n, seed: sample(n, seed, best), costs)
 

@@ -50,15 +50,7 @@ def package_default(dim: int, *, n_updates: int) -> Recipe:
 
     settings = resolve_settings("default", {"source": "noise"})
     return Recipe(
-        flow=FlowConfig(
-            dim=dim,
-            path=settings.path,
-            decoder=settings.decoder,
-            n_steps=settings.n_steps,
-            n_hidden=settings.n_hidden,
-            nll_weight=settings.nll_weight,
-            precision_power=settings.precision_power,
-        ),
+        flow=settings.flow_config(dim),
         backbone=settings.backbone,
         width=settings.width,
         n_layers=settings.n_layers,

@@ -13,7 +13,7 @@ import torch
 
 from sccalmflow import __version__
 from sccalmflow.validation._effort import Limits
-from sccalmflow.validation._runs import once
+from sccalmflow.validation._runs import once, run_file
 
 from .fitting import Fitted
 
@@ -60,7 +60,7 @@ class Study:
 
     def file(self, *parts: str, suffix: str) -> Path:
         """A file of the folder."""
-        return self.folder / ("-".join([*parts, self.tag] if self.tag else parts) + suffix)
+        return run_file(self.folder, *parts, self.tag, suffix=suffix)
 
     def run(self, key: str, recipe: Any, seed: int, fit: Callable[[], Fitted]) -> Run:
         """Train, sample and score, unless the same has been done.

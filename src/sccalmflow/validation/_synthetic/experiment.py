@@ -15,8 +15,8 @@ from torch import Generator
 from sccalmflow import __version__
 from sccalmflow.validation._competitors import Competitor
 from sccalmflow.validation._effort import Limits
-from sccalmflow.validation._runs import once
-from sccalmflow.validation._training import Recipe
+from sccalmflow.validation._runs import once, run_file
+from sccalmflow.validation._training import Recipe, choose_temperature
 
 from .competitors import train_competitor
 from .models import Trained, train_flow
@@ -42,17 +42,16 @@ def best_scores(
 ) -> dict[str, Any]:
     """Choose the temperature, evaluate on other draws, and keep a sample on the plane in the file ``points``."""
     choice = replace(evaluation, n_pairs=1)
-    by_temperature = {
-        temperature: compare(trained.at(temperature), task, choice, _CHOICE_SEED + seed)["plane_w2"]
-        for temperature in temperatures
-        if len(temperatures) > 1
-    }
-    temperature = min(by_temperature, key=by_temperature.__getitem__, default=temperatures[0])
+
+    def score(temperature: float) -> float:
+        return compare(trained.at(temperature), task, choice, _CHOICE_SEED + seed)["plane_w2"]
+
+    temperature, by_temperature = choose_temperature(temperatures, score)
     sample = trained.at(temperature)(evaluation.n_samples, Generator().manual_seed(REPORT_SEED + seed))
     np.save(points, (sample @ task.plane).numpy())
     return compare(trained.at(temperature), task, evaluation, REPORT_SEED + seed) | {
         "temperature": temperature,
-        "plane_w2_by_temperature": {str(key): value for key, value in by_temperature.items()},
+        "plane_w2_by_temperature": by_temperature,
     }
 
 
@@ -67,7 +66,7 @@ class Experiment:
 
     def file(self, *parts: str, suffix: str = ".json") -> Path:
         """A file of the folder."""
-        return self.folder / ("-".join([*parts, self.tag] if self.tag else parts) + suffix)
+        return run_file(self.folder, *parts, self.tag, suffix=suffix)
 
     def floors(self, name: str) -> list[Result]:
         """Scores of the truth itself."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Generator, Tensor
 
 from sccalmflow.flow import VolterraFlow
-from sccalmflow.validation._training import Recipe, generate, train
+from sccalmflow.validation._training import Recipe, generate, n_parameters, train
 
 from .tasks import Task
 
@@ -60,7 +60,7 @@ def train_flow(recipe: Recipe, task: Task, seed: int, *, progress: str | None = 
 
     return Trained(
         sample=sample,
-        n_parameters=sum(parameter.numel() for parameter in flow.parameters()),
+        n_parameters=n_parameters(flow),
         n_evaluations=recipe.flow.n_steps * recipe.flow.n_space_tokens,
         training_seconds=seconds,
         flow=flow,

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from typing import NamedTuple
 
 from sccalmflow.validation._competitors import LABELS
-from sccalmflow.validation._training import build
+from sccalmflow.validation._training import size
 
 from .competitors import competitor
 from .experiment import AnyRecipe
@@ -39,11 +38,6 @@ def entries(names: Sequence[str], dim: int, n_trajectories: Sequence[int]) -> li
         if name == method:
             found.append(Entry(name, f"{LABELS[method]}, width {recipe.width}", recipe))
         else:
-            recipe = recipe.with_parameters(_size_of_default(dim), dim)
+            recipe = recipe.with_parameters(size(default(dim)), dim)
             found.append(Entry(name, f"{LABELS[method]}, as large as `default`", recipe))
     return found
-
-
-@cache
-def _size_of_default(dim: int) -> int:
-    return sum(parameter.numel() for parameter in build(default(dim), 0).parameters())
