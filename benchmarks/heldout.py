@@ -1,10 +1,11 @@
-"""Train the default model on a split, predict its held-out combinations, judge them.
+"""Predict held-out combinations with every method, and judge the predictions.
 
-    SCCALMFLOW_DATA=... python benchmarks/heldout.py --data kang perturbench bodenmiller simulated --seeds 0 1 2
+    SCCALMFLOW_DATA=... python -m benchmarks.heldout --data kang perturbench bodenmiller simulated --methods all
 
-In `--out`, for each run, a JSON with every setting and the means, and a CSV with the whole report, intervals included;
-for each data set a figure of the first seed's report. A finished run is not repeated. The table is the mean over the
-held-out combinations, then over seeds with their standard deviation.
+In `--out`, for each run, a JSON with every setting, the costs and the means of all metrics, and a CSV with the whole
+report, intervals included; those of `default` also have the simple baselines and the ceiling. A finished run is not
+repeated. Settings are those that `tune.py` chose on validation folds, where it has been run. A method that cannot be
+run is skipped, and says why.
 """
 
 from __future__ import annotations
@@ -16,104 +17,116 @@ import os
 import platform
 import resource
 import sys
-import time
+from importlib.metadata import version
 from pathlib import Path
-
-# Run as a file, this folder is on the path and the repository's root is not.
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from typing import Any
 
 import pandas as pd
 import torch
-from benchmarks.splits import SPLITS, Split
+from benchmarks import splits
+from benchmarks.methods import METHODS, Method, NotAvailable, Settings
+from benchmarks.splits import Split
 
 import sccalmflow as scf
 
+RESULTS = Path(__file__).parent / "results"
+WITH_BASELINES = "default"
 
-def run(split: Split, name: str, preset: str, seed: int, n_cells: int) -> tuple[dict, pd.DataFrame]:
+
+def run(split: Split, name: str, settings: Settings, seed: int, n_cells: int) -> tuple[dict[str, Any], pd.DataFrame]:
     """One training: the mean of each metric for each method with all settings, and the whole report."""
-    chronicity = "chronicity" if "chronicity" in split.keys else None
-    scf.CaLMFlowModel.setup_anndata(
-        split.adata,
-        cell_type_key="cell_type",
-        perturbation_key="perturbation",
-        chronicity_key=chronicity,
-        control=split.control,
-    )
-    model = scf.CaLMFlowModel(split.adata, preset=preset, seed=seed)
-    start = time.perf_counter()
-    model.train(seed=seed)
-    trained = time.perf_counter() - start
-    start = time.perf_counter()
-    pred = model.predict_perturbation(split.heldout, n_cells=n_cells, seed=seed)
-    predicted = time.perf_counter() - start
-    report = scf.tl.evaluate(pred, split.adata, values="any", seed=seed)
+    pred, made = METHODS[name].predict(split, settings, seed, n_cells)
+    report = judge(split, name, pred, seed, baselines=name == WITH_BASELINES)
     means = scf.tl.summary(report).drop(columns="n_conditions")
     result = {
-        "data": name,
-        "preset": preset,
+        "data": split.name,
+        "method": name,
         "seed": seed,
         "metrics": means.to_dict(orient="index"),
-        "history": {key: frame.iloc[:, 0].tolist() for key, frame in model.history_.items()},
-        "training_seconds": round(trained, 1),
-        "cells_per_second": round(pred.n_obs / predicted, 1),
-        "parameters": sum(parameter.numel() for parameter in model.module.parameters()),
+        **made,
+        "cells_per_second": round(pred.n_obs / made["prediction_seconds"], 1),
         "peak_memory_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
         "threads": torch.get_num_threads(),
         "processor": platform.processor() or platform.machine(),
-        "versions": {"sccalmflow": scf.__version__, "torch": torch.__version__, "python": platform.python_version()},
-        "settings": model.settings,
-    }
+        "versions": {
+            "python": platform.python_version(),
+            **{package: version(package) for package in ("sccalmflow", "torch", "scvi-tools")},
+        },
+    } | {key: round(made[key], 2) for key in ("training_seconds", "prediction_seconds")}
     return result, report.drop(columns=list(split.keys))
 
 
-def table(results: list[dict]) -> pd.DataFrame:
-    """Mean and standard deviation over seeds of each metric, one row a data set and method."""
-    rows = [
-        {"data": result["data"], "method": method, **values}
-        for result in results
-        for method, values in result["metrics"].items()
-    ]
-    grouped = pd.DataFrame(rows).groupby(["data", "method"], sort=False)
-    mean, spread = grouped.mean(), grouped.std().fillna(0)
-    shown = mean.copy().astype(object)
-    for column in mean:
-        shown[column] = [f"{m:.3f} ± {s:.3f}" for m, s in zip(mean[column], spread[column], strict=True)]
-    return shown
+def judge(split: Split, name: str, pred: Any, seed: int, **options: Any) -> pd.DataFrame:
+    """The report of one prediction."""
+    return scf.tl.evaluate(
+        {name: pred},
+        split.adata,
+        condition_keys=split.keys,
+        perturbation_key="perturbation",
+        control=split.control,
+        split_key="split",
+        values="any",
+        seed=seed,
+        **options,
+    )
+
+
+def chosen(data: str, name: str, tuning: Path) -> Settings:
+    """The settings that validation chose for a method on a data set, else its first."""
+    method: Method = METHODS[name]
+    file = tuning / f"{data}-{method.tuned_as or name}.json"
+    return json.loads(file.read_text())["chosen"] if file.exists() else method.grid[0]
+
+
+def write(file: Path, content: Any) -> None:
+    """Written whole or not at all: an interrupted run is repeated, not half believed."""
+    partial = file.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=1))
+    os.replace(partial, file)
+
+
+def methods_of(names: list[str]) -> list[str]:
+    """The methods that are asked for; "all" but the paper's preset, which takes hours."""
+    return [name for name in METHODS if name != "paper"] if names == ["all"] else names
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """What this command and `tune.py` share."""
+    options = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--data", nargs="+", choices=splits.DATA, default=list(splits.DATA))
+    options.add_argument("--methods", nargs="+", choices=["all", *METHODS], default=["default"])
+    options.add_argument("--n-cells", type=int, default=1000, help="predicted cells of each combination")
+    options.add_argument("--tuning", type=Path, default=RESULTS / "tuning", help="what tune.py chose")
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    return options
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", nargs="+", choices=list(SPLITS), default=["kang"])
-    parser.add_argument("--preset", choices=["default", "paper"], default="default")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--n-cells", type=int, default=1000, help="predicted cells of each combination")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "heldout")
-    arguments = parser.parse_args()
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    options = parser(__doc__)
+    options.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    options.add_argument("--out", type=Path, default=RESULTS / "heldout")
+    arguments = options.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    results = []
-    for name in arguments.data:
+    for data in arguments.data:
         split = None
-        for seed in arguments.seeds:
-            file = arguments.out / f"{name}-{arguments.preset}-{seed}.json"
-            if not file.exists():
-                split = split or SPLITS[name]()
-                result, report = run(split, name, arguments.preset, seed, arguments.n_cells)
-                report.round(5).to_csv(file.with_suffix(".csv"), index=False)
-                # Written whole or not at all: an interrupted run is repeated, not half believed.
-                partial = file.with_suffix(".partial")
-                partial.write_text(json.dumps(result, indent=1))
-                os.replace(partial, file)
-            results.append(json.loads(file.read_text()))
-            print(f"{name} seed {seed}: {results[-1]['training_seconds']} s of training")
-        draw(arguments.out / f"{name}-{arguments.preset}-{arguments.seeds[0]}.csv")
-    print(table(results).T.to_string())
-
-
-def draw(file: Path) -> None:
-    """The report of one run as a figure beside it."""
-    axes = scf.pl.evaluation(pd.read_csv(file))
-    axes[0].figure.savefig(file.with_suffix(".png"), dpi=120)
+        for name in methods_of(arguments.methods):
+            for seed in arguments.seeds:
+                file = arguments.out / f"{data}-{name}-{seed}.json"
+                if not file.exists():
+                    split = split or splits.load(data)
+                    try:
+                        result, report = run(split, name, chosen(data, name, arguments.tuning), seed, arguments.n_cells)
+                    except NotAvailable as reason:
+                        print(f"{data}, {METHODS[name].label}: not run. {reason}", file=sys.stderr)
+                        break
+                    report.round(5).to_csv(file.with_suffix(".csv"), index=False)
+                    write(file, result)
+                found = json.loads(file.read_text())
+                print(
+                    f"{data}, {METHODS[name].label}, seed {seed}: E-distance "
+                    f"{found['metrics'][name]['edistance']:.3f}, {found['training_seconds']:.0f} s of training",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

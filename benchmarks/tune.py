@@ -1,0 +1,69 @@
+"""Choose the settings of methods on validation folds inside the training split.
+
+    SCCALMFLOW_DATA=... python -m benchmarks.tune --data kang perturbench bodenmiller simulated --methods all
+
+The held-out cells of the benchmark are taken out first, so no choice can see them. Every settings of a method's grid is
+trained once on each fold; the lowest mean E-distance wins. One JSON for each data set and method, which `heldout.py`
+reads.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from benchmarks import splits
+from benchmarks.heldout import chosen, judge, methods_of, parser, write
+from benchmarks.methods import METHODS, NotAvailable
+
+import sccalmflow as scf
+
+_METRICS = ("edistance", "pearson_delta", "std_ratio")
+_SEED = 0
+
+
+def tune(data: str, name: str, folds: list[splits.Split], n_cells: int) -> dict[str, Any]:
+    """All settings of a method's grid, what each scored on each fold, and the best."""
+    tried = []
+    for settings in METHODS[name].grid:
+        scores = []
+        for fold in folds:
+            pred, made = METHODS[name].predict(fold, settings, _SEED, n_cells)
+            report = judge(fold, name, pred, _SEED, metrics=_METRICS, baselines=False, n_boot=0)
+            scores.append({**scf.tl.summary(report).loc[name, list(_METRICS)], "seconds": made["training_seconds"]})
+        tried.append({"settings": settings, "folds": scores})
+        print(f"{data}, {METHODS[name].label}, {settings}: {_mean(tried[-1]):.3f}", flush=True)
+    return {"data": data, "method": name, "tried": tried, "chosen": min(tried, key=_mean)["settings"]}
+
+
+def _mean(one: dict[str, Any]) -> float:
+    return float(np.mean([fold["edistance"] for fold in one["folds"]]))
+
+
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument("--folds", type=int, help="use the first so many validation folds; all by default")
+    arguments = options.parse_args()
+    tuning: Path = arguments.tuning
+    tuning.mkdir(parents=True, exist_ok=True)
+    for data in arguments.data:
+        folds: list[splits.Split] = []
+        for name in methods_of(arguments.methods):
+            method, file = METHODS[name], tuning / f"{data}-{name}.json"
+            if method.tuned_as is not None or len(method.grid) == 1:
+                continue
+            if not file.exists():
+                n_folds = min(arguments.folds or splits.n_folds(data), splits.n_folds(data))
+                folds = folds or [splits.load(data, fold) for fold in range(n_folds)]
+                try:
+                    write(file, tune(data, name, folds, arguments.n_cells))
+                except NotAvailable as reason:
+                    print(f"{data}, {method.label}: not tuned. {reason}", file=sys.stderr)
+                    continue
+            print(f"{data}, {method.label}: {chosen(data, name, tuning) or 'its defaults'}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
