@@ -72,7 +72,7 @@ $(VENV)/.torch: constraints.txt | $(VENV)/.created
 	@$(INSTALL) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
 	@touch $@
 
-$(VENV)/.test: EXTRAS := baselines,test
+$(VENV)/.test: EXTRAS := baselines,lora,test
 $(VENV)/.dev: EXTRAS := dev
 $(VENV)/.docs: EXTRAS := docs
 $(VENV)/.test $(VENV)/.dev $(VENV)/.docs: pyproject.toml constraints.txt $(VENV)/.torch

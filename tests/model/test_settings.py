@@ -164,6 +164,35 @@ def test_a_pretrained_model_comes_from_a_local_folder_with_its_tokenizer(
     np.testing.assert_array_equal(predict(scf.CaLMFlowModel.load(tmp_path / "model"), CONDITIONS).X, pred.X)
 
 
+@pytest.mark.parametrize("backbone", SIZES)
+def test_adapters_are_trained_in_place_of_the_pretrained_weights(
+    cells_of, build, train, predict, tmp_path: Path, backbone: str
+) -> None:
+    folder = save_pretrained(tmp_path / "clm", backbone)
+    model = build(cells_of(), pretrained=folder, lora_rank=4, **PRETRAINED)
+    saved = SIZES[backbone](400, 160).from_pretrained(folder).base_model.state_dict()
+    pred = predict(train(model), CONDITIONS)
+    after = model.module.clm.backbone.state_dict()
+    adapters = {name: value for name, value in after.items() if ".lora_" in name}
+    kept = {name.replace(".base_layer", ""): value for name, value in after.items() if name not in adapters}
+    assert kept.keys() == saved.keys()
+    for name, value in kept.items():
+        torch.testing.assert_close(value, saved[name], rtol=0, atol=0)
+    # They start at zero, so a training that left them out would show.
+    assert adapters
+    assert all(value.abs().max() > 0 for value in adapters.values())
+    assert {value.shape[0] for name, value in adapters.items() if "lora_A" in name} == {4}
+    model.save(tmp_path / "model")
+    np.testing.assert_array_equal(predict(scf.CaLMFlowModel.load(tmp_path / "model"), CONDITIONS).X, pred.X)
+
+
+def test_adapters_without_a_pretrained_model_are_refused(cells_of, build) -> None:
+    with pytest.raises(ValueError, match="lora_rank=4 adapts a pretrained language model"):
+        build(cells_of(), lora_rank=4)
+    with pytest.raises(ValueError, match="lora_rank=-1 must not be negative"):
+        build(cells_of(), lora_rank=-1)
+
+
 def test_a_pretrained_model_that_does_not_fit_is_refused(cells_of, build, tmp_path: Path) -> None:
     adata = cells_of()
     short = save_pretrained(tmp_path / "short", "gpt2", positions=20)

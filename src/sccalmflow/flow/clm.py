@@ -94,6 +94,30 @@ class CausalLM(nn.Module):
         model = AutoModel.from_pretrained(name_or_folder, attn_implementation=attention, dtype=torch.float32)
         return cls(model, attention)
 
+    def add_adapters(self, rank: int) -> None:
+        """Freeze the backbone, and put low-rank adapters on its linear layers (LoRA; Hu et al. 2022).
+
+        They are scaled by 2 (``lora_alpha = 2 * rank``) and start at zero: the backbone is at first what it was.
+
+        Parameters
+        ----------
+        rank
+            Rank of each adapter.
+
+        Raises
+        ------
+        ImportError
+            peft is not installed.
+        """
+        try:
+            from peft import LoraConfig, inject_adapter_in_model
+        except ImportError as error:
+            raise ImportError('lora_rank needs peft: pip install "sccalmflow[lora]".') from error
+        # GPT-2's layers are transposed, and peft has to be told.
+        is_gpt2 = self.backbone.config.model_type == "gpt2"
+        adapters = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", fan_in_fan_out=is_gpt2)
+        inject_adapter_in_model(adapters, self.backbone)
+
     @property
     def width(self) -> int:
         """Size of the hidden vectors."""

@@ -36,9 +36,16 @@ def build_network(
     ValueError
         Sizes were given beside a pretrained model, which has its own; it has too few positions or embeddings; or
         settings contradict each other.
+    ImportError
+        ``lora_rank`` needs peft.
     """
     config = settings.flow_config(dim)
     _check_attention(settings)
+    if settings.lora_rank and pretrained is None:
+        raise ValueError(
+            f"lora_rank={settings.lora_rank} adapts a pretrained language model, and this one starts at random: name "
+            "it in pretrained, or leave lora_rank out."
+        )
     n_positions = settings.max_prompt_tokens + 1 + settings.n_steps
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -67,6 +74,8 @@ def build_network(
                 f"The tokenizer has {tokenizer.get_vocab_size()} tokens and {pretrained!r} {clm.n_embeddings} "
                 "embeddings: use the tokenizer that the model was trained with."
             )
+        if settings.lora_rank:
+            clm.add_adapters(settings.lora_rank)
         return VolterraFlow(config, clm)
 
 

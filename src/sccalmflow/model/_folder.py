@@ -103,6 +103,8 @@ def load_state(folder: Path) -> ModelState:
     ------
     FileNotFoundError
         No such folder, or one of its files is missing.
+    ImportError
+        The model has low-rank adapters, and peft is not installed.
     ValueError
         The folder holds something else, or a file is damaged.
     """
@@ -123,6 +125,8 @@ def load_state(folder: Path) -> ModelState:
             clm = CausalLM.from_config(
                 CONFIG_MAPPING[language_model.pop("model_type")].from_dict(language_model), settings.attention
             )
+            if settings.lora_rank:
+                clm.add_adapters(settings.lora_rank)
             flow = VolterraFlow(FlowConfig(**config["flow"]), clm)
         flow.load_state_dict(load_file(folder / _NETWORK))
         arrays = {name: tensor.numpy() for name, tensor in load_file(folder / _PCA).items()}
@@ -141,7 +145,7 @@ def load_state(folder: Path) -> ModelState:
             is_trained=config["is_trained"],
             history={name: _history_from_json(name, values) for name, values in config["history"].items()},
         )
-    except FileNotFoundError:
+    except (FileNotFoundError, ImportError):
         raise
     # The tokenizers library raises plain Exception for a damaged file, so nothing narrower will do.
     except (SafetensorError, Exception) as error:

@@ -66,6 +66,9 @@ class CaLMFlowModel(TrainingMixin, PredictionMixin, BaseModelClass):
     pretrained
         Hub id (``"EleutherAI/pythia-160m"``; needs the network) or local folder of a GPT-NeoX or GPT-2 model to start
         from, in place of a random one; its tokenizer comes with it.
+    lora_rank
+        Rank of low-rank adapters (LoRA) that are trained in place of the weights of ``pretrained``; needs the ``lora``
+        extra. Default 0: all weights are trained. 8 or 16 is common, for models that do not fit into memory otherwise.
     tokenizer
         ``tokenizer.json``, folder or hub id. Default: that of ``pretrained``, else one built from the training
         prompts.
@@ -93,6 +96,8 @@ class CaLMFlowModel(TrainingMixin, PredictionMixin, BaseModelClass):
     ValueError
         The AnnData was not set up, has conditions with a single training cell or contexts without control cells, or
         settings contradict each other.
+    ImportError
+        ``lora_rank`` needs peft, ``pip install "sccalmflow[lora]"``.
 
     Examples
     --------
@@ -130,6 +135,7 @@ class CaLMFlowModel(TrainingMixin, PredictionMixin, BaseModelClass):
         dropout: float | None = None,
         pretrained: str | None = None,
         tokenizer: str | None = None,
+        lora_rank: int | None = None,
         n_hidden: int | None = None,
         n_latent: int | None = None,
         kl_weight: float | None = None,

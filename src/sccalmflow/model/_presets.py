@@ -36,6 +36,7 @@ class Settings:
     n_layers: int = 3
     n_heads: int = 6
     dropout: float = 0.0
+    lora_rank: int = 0
     n_hidden: int = 384
     n_latent: int = 16
     kl_weight: float = 0.3
@@ -82,6 +83,8 @@ class Settings:
         for name in ("omit_probability", "dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 0 and below 1.")
+        if self.lora_rank < 0:
+            raise ValueError(f"lora_rank={self.lora_rank} must not be negative; 0 trains all weights.")
         for name in ("width", "n_layers", "n_heads", "max_prompt_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
