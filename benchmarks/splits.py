@@ -46,9 +46,9 @@ VALIDATION: dict[str, list[Combinations]] = {
         [("igm+", "PMA/Ionomycin"), ("cd8+", "BCR/FcR-XL")],
     ],
 }
-DATA = ("kang", "perturbench", "bodenmiller", "simulated")
 _KEYS = ("cell_type", "perturbation")
-_SIMULATED_FOLDS = 1
+# Of the 140 combinations of the simulation, drawn at random in each fold.
+_N_SIMULATED, _SIMULATED_FOLDS = 5, 1
 
 
 @dataclass(frozen=True)
@@ -81,10 +81,37 @@ def n_folds(name: str) -> int:
 
 def load(name: str, fold: int | None = None) -> Split:
     """A data set with its held-out combinations, or those of a validation fold."""
-    return _LOADERS[name](fold)
+    source = _SOURCES[name]
+    adata, held = source.read(), HELD_OUT.get(name)
+    if held is None:
+        heldout = scf.pp.hold_out(adata, n=_N_SIMULATED, seed=0)
+        if fold is not None:
+            adata = adata[adata.obs["split"] == "train"].copy()
+            heldout = scf.pp.hold_out(adata, n=_N_SIMULATED, seed=1 + fold)
+    else:
+        if fold is not None:
+            adata, held = _without(adata, held), VALIDATION[name][fold]
+        conditions = pd.DataFrame(held, columns=list(_KEYS))
+        heldout = scf.pp.hold_out(adata, conditions=conditions, keys=_KEYS, control=source.control)
+    return _prepared(name, adata, heldout)
 
 
-def kang(fold: int | None) -> Split:
+def load_without(name: str, key: str, label: str) -> Split:
+    """A data set with all cells of a label held out; its perturbed conditions are to be predicted.
+
+    ``obs["given"]`` also counts the label's control cells as "train": they may be given at prediction.
+    """
+    adata, control = _SOURCES[name].read(), _SOURCES[name].control
+    out = (adata.obs[key] == label).to_numpy()
+    perturbed = out & (adata.obs["perturbation"] != control).to_numpy()
+    adata.obs["split"] = pd.Categorical(np.where(out, "heldout", "train"))
+    adata.obs["given"] = pd.Categorical(np.where(perturbed, "heldout", "train"))
+    keys = [column for column in (*_KEYS, "chronicity") if column in adata.obs]
+    heldout = adata.obs.loc[perturbed, keys].astype(str).drop_duplicates().sort_values(keys, ignore_index=True)
+    return _prepared(name, adata, heldout)
+
+
+def _kang() -> ad.AnnData:
     """Seven PBMC types, control and interferon beta (Kang et al. 2018)."""
     adata = ad.read_h5ad(_file("kang_combined_counts.h5ad"))
     adata.obs["perturbation"] = adata.obs["condition"]
@@ -93,67 +120,56 @@ def kang(fold: int | None) -> Split:
     adata.obs["total_counts"] = np.asarray(adata.X.sum(axis=1)).ravel()
     sc.pp.normalize_total(adata, target_sum=1e4)
     sc.pp.log1p(adata)
-    return _prepare("kang", adata, "ctrl", fold, n_top_genes=1500)
+    return adata
 
 
-def perturbench(fold: int | None) -> Split:
+def _perturbench() -> ad.AnnData:
     """Three cancer lines, nine knock-downs (McFaline-Figueroa et al. 2023)."""
     adata = ad.read_h5ad(_file("perturbench_devel.h5ad"))
-    adata = adata[adata.obs["cell_type"].isin(["A172", "T98G", "U87MG"])].copy()
-    return _prepare("perturbench", adata, "control", fold)
+    return adata[adata.obs["cell_type"].isin(["A172", "T98G", "U87MG"])].copy()
 
 
-def bodenmiller(fold: int | None) -> Split:
-    """Seven PBMC populations, two stimuli, 23 proteins (Bodenmiller et al. 2012).
-
-    All 23 components are kept: a rotation, which changes no distance between cells.
-    """
+def _bodenmiller() -> ad.AnnData:
+    """Seven PBMC populations, two stimuli, 23 proteins (Bodenmiller et al. 2012)."""
     adata = ad.read_h5ad(_file("bodenmiller2012_pbmc_cytof_4stim.h5ad"))
     adata = adata[adata.obs["perturbation"].isin(["reference", "BCR/FcR-XL", "PMA/Ionomycin"])].copy()
-    adata = _types_with(adata, 100)
-    return _prepare("bodenmiller", adata, "reference", fold, n_comps=adata.n_vars, values="any")
+    return _types_with(adata, 100)
 
 
-def simulated(fold: int | None, **size: int) -> Split:
-    """The built-in simulation; five of its 140 combinations held out."""
-    adata = scf.datasets.simulated_cytokines(**size)
+def _simulated() -> ad.AnnData:
+    """The built-in simulation."""
+    adata = scf.datasets.simulated_cytokines()
     adata.obs["total_counts"] = np.asarray(adata.layers["counts"].sum(axis=1)).ravel()
-    heldout = scf.pp.hold_out(adata, n=5, seed=0)
-    if fold is not None:
-        adata = adata[adata.obs["split"] == "train"].copy()
-        heldout = scf.pp.hold_out(adata, n=5, seed=1 + fold)
-    scf.pp.pca(adata, n_comps=50)
-    return Split("simulated", adata, heldout, "control")
+    return adata
 
 
-_LOADERS: dict[str, Callable[[int | None], Split]] = {
-    "kang": kang,
-    "perturbench": perturbench,
-    "bodenmiller": bodenmiller,
-    "simulated": simulated,
+@dataclass(frozen=True)
+class _Source:
+    read: Callable[[], ad.AnnData]
+    control: str
+    n_top_genes: int | None = None
+    n_comps: int = 50
+    values: str = "log1p"
+
+
+_SOURCES = {
+    "kang": _Source(_kang, "ctrl", n_top_genes=1500),
+    "perturbench": _Source(_perturbench, "control"),
+    # All components: a rotation, which changes no distance between cells.
+    "bodenmiller": _Source(_bodenmiller, "reference", n_comps=23, values="any"),
+    "simulated": _Source(_simulated, "control"),
 }
+DATA = tuple(_SOURCES)
 
 
-def _prepare(
-    name: str,
-    adata: ad.AnnData,
-    control: str,
-    fold: int | None,
-    *,
-    n_top_genes: int | None = None,
-    n_comps: int = 50,
-    values: str = "log1p",
-) -> Split:
-    held = HELD_OUT[name]
-    if fold is not None:
-        adata, held = _without(adata, held), VALIDATION[name][fold]
-    conditions = pd.DataFrame(held, columns=list(_KEYS))
-    heldout = scf.pp.hold_out(adata, conditions=conditions, keys=_KEYS, control=control)
-    if n_top_genes is not None:
-        scf.pp.highly_variable_genes(adata, n_top_genes, flavor="variance")
+def _prepared(name: str, adata: ad.AnnData, heldout: pd.DataFrame) -> Split:
+    """Genes and components are chosen on training cells."""
+    source = _SOURCES[name]
+    if source.n_top_genes is not None:
+        scf.pp.highly_variable_genes(adata, source.n_top_genes, flavor="variance")
         adata = adata[:, adata.var["highly_variable"]].copy()
-    scf.pp.pca(adata, n_comps=n_comps, values=values)
-    return Split(name, adata, heldout, control)
+    scf.pp.pca(adata, n_comps=source.n_comps, values=source.values)
+    return Split(name, adata, heldout, source.control)
 
 
 def _without(adata: ad.AnnData, conditions: Combinations) -> ad.AnnData:

@@ -1,0 +1,128 @@
+"""Conditions whose cell type or perturbation training has never read, by novelty.
+
+    SCCALMFLOW_DATA=... python -m benchmarks.unseen
+
+An unseen type is left out altogether and its control cells are given at prediction; simple baselines get them too. An
+unseen perturbation is left out in all contexts: its name in the sentence is the only thing that tells it from others.
+Its baseline is `any_perturbation`, training cells of the same context under all other perturbations. One JSON for each
+case and seed; a finished one is not repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+from benchmarks import splits
+from benchmarks.heldout import RESULTS, write
+from benchmarks.splits import Split
+
+import sccalmflow as scf
+
+
+@dataclass(frozen=True)
+class Case:
+    """A label that training never sees: of which data, key and what value."""
+
+    name: str
+    key: str
+    label: str
+
+
+CASES = {
+    "kang-type": Case("kang", "cell_type", "NK"),
+    "bodenmiller-type": Case("bodenmiller", "cell_type", "cd8+"),
+    "simulated-type": Case("simulated", "cell_type", "NK"),
+    "perturbench-perturbation": Case("perturbench", "perturbation", "MAP2K3"),
+    "simulated-perturbation": Case("simulated", "perturbation", "IL-6"),
+}
+
+
+def run(case: Case, split: Split, seed: int, n_cells: int) -> dict[str, Any]:
+    """One training: the mean of each metric for the model, the baselines and the ceiling."""
+    adata = split.adata
+    scf.CaLMFlowModel.setup_anndata(
+        adata,
+        cell_type_key="cell_type",
+        perturbation_key="perturbation",
+        chronicity_key="chronicity" if "chronicity" in split.keys else None,
+        control=split.control,
+    )
+    model = scf.CaLMFlowModel(adata, seed=seed)
+    model.train(seed=seed)
+    given = adata[(adata.obs["given"] == "train") & (adata.obs["perturbation"] == split.control)]
+    preds = {
+        "default": model.predict_perturbation(
+            split.heldout, n_cells=n_cells, control=given if case.key == "cell_type" else None, seed=seed
+        )
+    }
+    if case.key == "perturbation":
+        preds["any_perturbation"] = _any_perturbation(split, n_cells, seed)
+    report = scf.tl.evaluate(
+        preds,
+        adata,
+        condition_keys=split.keys,
+        perturbation_key="perturbation",
+        control=split.control,
+        split_key="given",
+        values="any",
+        seed=seed,
+    )
+    return {
+        "case": vars(case),
+        "seed": seed,
+        "novelty": preds["default"].obs["novelty"].unique().tolist(),
+        "conditions": report["condition"].nunique(),
+        "metrics": scf.tl.summary(report).drop(columns="n_conditions").to_dict(orient="index"),
+        "settings": model.settings,
+        "history": {key: frame.iloc[:, 0].tolist() for key, frame in model.history_.items()},
+    }
+
+
+def _any_perturbation(split: Split, n_cells: int, seed: int) -> ad.AnnData:
+    """Perturbed training cells of the same context, whatever the perturbation, under the name of the one asked for."""
+    rng = np.random.default_rng(seed)
+    obs = split.adata.obs
+    is_perturbed = (obs["split"] == "train") & (obs["perturbation"] != split.control)
+    parts = []
+    for condition in split.heldout.to_dict(orient="records"):
+        context = [key for key in split.keys if key != "perturbation"]
+        same = is_perturbed & (obs[context] == pd.Series(condition)[context]).all(axis=1)
+        part = split.adata[rng.choice(np.flatnonzero(same), min(n_cells, int(same.sum())), replace=False)].copy()
+        part.obs = part.obs.assign(**condition)
+        part.obs_names = [f"{'-'.join(condition.values())}-{i}" for i in range(part.n_obs)]
+        parts.append(part)
+    return ad.concat(parts)
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
+    options.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    options.add_argument("--n-cells", type=int, default=1000, help="predicted cells of each condition")
+    options.add_argument("--out", type=Path, default=RESULTS / "unseen")
+    arguments = options.parse_args()
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for name in arguments.cases:
+        split = None
+        for seed in arguments.seeds:
+            file = arguments.out / f"{name}-{seed}.json"
+            if not file.exists():
+                split = split or splits.load_without(**vars(CASES[name]))
+                write(file, run(CASES[name], split, seed, arguments.n_cells))
+            metrics = json.loads(file.read_text())["metrics"]
+            print(f"{name}, seed {seed}:", {key: round(value["edistance"], 3) for key, value in metrics.items()})
+            sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
