@@ -168,7 +168,7 @@ def _from_prior(model: Any, train: ad.AnnData, split: Split, condition: dict[str
     covariates = torch.tensor([[list(mappings[key]).index(label) for key, label in condition.items()]]).expand(n, -1)
     latent = torch.randn(n, model.module.n_latent)
     law = model.module.generative(
-        z=latent, library=library, batch_index=torch.zeros(n, 1), cat_covs=covariates.float()
+        z=latent, library=library, batch_index=torch.zeros(n, 1), cat_covs=covariates
     )["px"]
     scale = 1e4 / train.obs["total_counts"].to_numpy()[rows, None]
     cells = ad.AnnData(sparse.csr_matrix(np.log1p(law.sample().numpy() * scale)), var=train.var[[]])

@@ -1,9 +1,9 @@
-"""Tables of the documentation from what `heldout.py` has written.
+"""Tables and figures of the documentation from what `heldout.py`, `tune.py` and `unseen.py` have written.
 
-    python benchmarks/report.py
+    python -m benchmarks.report
 
-For each data set and preset in `--results`, a Markdown table beside the runs: mean over the held-out combinations; of
-the model, mean and standard deviation over seeds.
+For each data set a Markdown table beside the runs: mean over the held-out combinations, then mean and standard
+deviation over seeds; and one figure of all data sets.
 """
 
 from __future__ import annotations
@@ -12,8 +12,13 @@ import argparse
 import json
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
+from benchmarks.heldout import RESULTS, WITH_BASELINES
+from benchmarks.methods import METHODS
+from benchmarks.splits import DATA
 
 COLUMNS = {
     "edistance": "E-distance ↓",
@@ -25,42 +30,136 @@ COLUMNS = {
     "delta_slope": "slope → 1",
     "std_ratio": "std ratio → 1",
 }
-MODEL = "calmflow"
+CEILING = "ceiling"
+TITLES = {
+    "kang": "Kang et al. 2018",
+    "perturbench": "McFaline-Figueroa et al. 2023",
+    "bodenmiller": "Bodenmiller et al. 2012",
+    "simulated": "simulation",
+}
+Runs = dict[str, list[dict[str, Any]]]
 
 
-def table(runs: list[dict]) -> str:
+def read(folder: Path, data: str) -> Runs:
+    """The runs of a data set by method, in the order of `methods.py`."""
+    found = defaultdict(list)
+    for file in sorted(folder.glob(f"{data}-*.json")):
+        run = json.loads(file.read_text())
+        found[run["method"]].append(run)
+    return {name: found[name] for name in METHODS if name in found}
+
+
+def scores(runs: Runs) -> dict[str, list[dict[str, float]]]:
+    """The metrics of every method and seed: simple baselines, then what is trained, then the ceiling."""
+    beside: dict[str, list[dict[str, float]]] = defaultdict(list)
+    for run in runs[WITH_BASELINES]:
+        for name, metrics in run["metrics"].items():
+            if name != WITH_BASELINES:
+                beside[name].append(metrics)
+    ceiling = beside.pop(CEILING)
+    trained = {name: [run["metrics"][name] for run in found] for name, found in runs.items() if name != WITH_BASELINES}
+    ours = [run["metrics"][WITH_BASELINES] for run in runs[WITH_BASELINES]]
+    return {**beside, **trained, WITH_BASELINES: ours, CEILING: ceiling}
+
+
+def skill(of: dict[str, list[dict[str, float]]], baselines: set[str]) -> dict[str, float]:
+    """Where the mean E-distance of a method lies between the best simple baseline (0) and the ceiling (1)."""
+    mean = {name: float(np.mean([one["edistance"] for one in found])) for name, found in of.items()}
+    best = min(mean[name] for name in baselines)
+    return {name: (value - best) / (mean[CEILING] - best) for name, value in mean.items()}
+
+
+def table(runs: Runs) -> str:
     """One row a method."""
-    lines = ["| | " + " | ".join(COLUMNS.values()) + " |", "| --- " * (len(COLUMNS) + 1) + "|"]
-    methods = [name for name in runs[0]["metrics"] if name != MODEL]
-    # Baselines first, the ceiling at the foot, the model between them.
-    for method in [*[name for name in methods if name != "ceiling"], MODEL, "ceiling"]:
-        cells = [_cell([run["metrics"][method].get(metric, np.nan) for run in runs], method) for metric in COLUMNS]
-        label = f"**CaLMFlow** ({len(runs)} seed{'s' if len(runs) > 1 else ''})" if method == MODEL else f"`{method}`"
-        lines.append(f"| {label} | " + " | ".join(cells) + " |")
-    seconds = ", ".join(f"{run['training_seconds']:.0f} s ({run['threads']})" for run in runs)
-    memory = max(run["peak_memory_gb"] for run in runs)
-    cost = f"Training took {seconds}, threads in brackets, with at most {memory:.1f} GB."
-    return "\n".join([*lines, "", cost, ""])
+    of = scores(runs)
+    simple = set(of) - set(runs) - {CEILING}
+    skills = skill(of, simple)
+    names = [*COLUMNS.values(), "skill in E-distance", "seconds", "cells/s", "parameters"]
+    lines = ["| | seeds | " + " | ".join(names) + " |", "| --- " * (len(names) + 2) + "|"]
+    for name, found in of.items():
+        is_trained = name in runs
+        cells = [_cell([one.get(metric, np.nan) for one in found], is_trained) for metric in COLUMNS]
+        cells.append(f"{skills[name]:.2f}")
+        cells += _costs(runs[name]) if is_trained else ["–"] * 3
+        label = METHODS[name].label if is_trained else f"`{name}`"
+        label = f"**{label}**" if name == WITH_BASELINES else label
+        lines.append(f"| {label} | {len(found) if is_trained else '–'} | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, ""])
 
 
-def _cell(values: list[float], method: str) -> str:
+def _cell(values: list[float], is_trained: bool) -> str:
     if np.isnan(values).all():
         return "–"
-    spread = f" ± {np.std(values, ddof=1):.3f}" if method == MODEL and len(values) > 1 else ""
+    spread = f" ± {np.std(values, ddof=1):.3f}" if is_trained and len(values) > 1 else ""
     return f"{np.mean(values):.3f}{spread}"
+
+
+def _costs(found: list[dict[str, Any]]) -> list[str]:
+    seconds, speed = (np.mean([run[key] for run in found]) for key in ("training_seconds", "cells_per_second"))
+    return [f"{seconds:.0f}", f"{speed:.0f}", f"{found[0]['parameters']:,}"]
+
+
+def draw(of_data: dict[str, Runs]) -> plt.Figure:
+    """E-distance of every method on every data set, a point for each seed."""
+    figure, axes = plt.subplots(1, len(of_data), figsize=(4 * len(of_data), 5.5), layout="constrained", squeeze=False)
+    for ax, (data, runs) in zip(axes[0], of_data.items(), strict=True):
+        of = {name: found for name, found in scores(runs).items() if name != CEILING}
+        # From the worst at the top; a method whose cells are elsewhere altogether would press the others together.
+        order = sorted(of, key=lambda name: -np.mean([one["edistance"] for one in of[name]]))
+        for row, name in enumerate(order):
+            values = [max(one["edistance"], 1e-3) for one in of[name]]
+            colour = "C3" if name == WITH_BASELINES else "C0" if name in runs else "0.6"
+            ax.plot(values, [row] * len(values), "o", color=colour, alpha=0.8)
+        ax.set_yticks(range(len(order)), [METHODS[name].label if name in runs else name for name in order])
+        ax.set(xscale="log", xlabel="E-distance", title=TITLES[data])
+        ax.grid(axis="x", alpha=0.3)
+    return figure
+
+
+def tuning_table(folder: Path) -> str:
+    """What was tried on validation folds, and what was chosen."""
+    lines = ["| data | method | settings | E-distance | |", "| --- | --- | --- | --- | --- |"]
+    for file in sorted(folder.glob("*.json")):
+        found = json.loads(file.read_text())
+        for one in found["tried"]:
+            value = np.mean([fold["edistance"] for fold in one["folds"]])
+            settings = ", ".join(f"{key}={value}" for key, value in one["settings"].items()) or "defaults"
+            mark = "chosen" if one["settings"] == found["chosen"] else ""
+            label = METHODS[found["method"]].label
+            lines.append(f"| {TITLES[found['data']]} | {label} | {settings} | {value:.3f} | {mark} |")
+    return "\n".join([*lines, ""])
+
+
+def unseen_table(folder: Path) -> str:
+    """Mean over seeds of each method in each case of `unseen.py`."""
+    columns = ("edistance", "mmd", "pearson_delta", "discrimination", "std_ratio")
+    lines = ["| case | | " + " | ".join(COLUMNS[name] for name in columns) + " |", "| --- " * (len(columns) + 2) + "|"]
+    cases = defaultdict(list)
+    for file in sorted(folder.glob("*.json")):
+        cases[file.stem.rsplit("-", 1)[0]].append(json.loads(file.read_text()))
+    for found in cases.values():
+        case = found[0]["case"]
+        title = f"{TITLES[case['name']]}, {case['label']} ({'; '.join(found[0]['novelty'])})"
+        for method in found[0]["metrics"]:
+            runs = [run["metrics"][method] for run in found]
+            cells = [_cell([run.get(name, np.nan) for run in runs], method == WITH_BASELINES) for name in columns]
+            label = f"**CaLMFlow** ({len(runs)})" if method == WITH_BASELINES else f"`{method}`"
+            lines.append(f"| {title} | {label} | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, ""])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results" / "heldout")
-    arguments = parser.parse_args()
-    found = defaultdict(list)
-    for file in sorted(arguments.results.glob("*.json")):
-        found[file.stem.rsplit("-", 1)[0]].append(json.loads(file.read_text()))
-    for name, runs in found.items():
-        text = table(runs)
-        (arguments.results / f"{name}.md").write_text(text)
-        print(f"{name}\n{text}")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    results: Path = parser.parse_args().results
+    runs = {data: found for data in DATA if WITH_BASELINES in (found := read(results / "heldout", data))}
+    for data, found in runs.items():
+        (results / "heldout" / f"{data}.md").write_text(table(found))
+        print(f"{data}\n{table(found)}")
+    draw(runs).savefig(results / "heldout" / "edistance.png", dpi=120)
+    for name, made in (("tuning", tuning_table), ("unseen", unseen_table)):
+        if (results / name).is_dir():
+            (results / name / f"{name}.md").write_text(made(results / name))
 
 
 if __name__ == "__main__":

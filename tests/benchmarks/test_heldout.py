@@ -1,0 +1,142 @@
+"""The benchmark's own machinery at toy size."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import sccalmflow as scf
+
+ROOT = Path(__file__).parent.parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import heldout, methods, report, splits, tune, unseen  # noqa: E402
+
+TINY = {
+    "default": {"model": {"width": 32, "n_layers": 1, "n_heads": 2}, "train": {"max_epochs": 1, "steps_per_epoch": 2}},
+    "cfm-noise": {"width": 16, "n_updates": 4},
+    "cfm-control": {"width": 16, "n_updates": 4, "names_context": False},
+    "ddpm": {"width": 16, "n_updates": 4, "n_diffusion_steps": 3},
+    "scvi": {"n_hidden": 8},
+}
+
+
+@pytest.fixture
+def simulation(monkeypatch):
+    """The simulation, small enough to train on in a second."""
+
+    def read():
+        adata = scf.datasets.simulated_cytokines(cells_per_condition=8, n_genes=100)
+        adata = adata[adata.obs["cell_type"].isin(["B", "NK", "DC"])].copy()
+        adata.obs["total_counts"] = np.asarray(adata.layers["counts"].sum(axis=1)).ravel()
+        return adata
+
+    monkeypatch.setitem(splits._SOURCES, "simulated", splits._Source(read, "control", n_comps=5))
+    hold_out = scf.pp.hold_out
+    monkeypatch.setattr(scf.pp, "hold_out", lambda adata, **options: hold_out(adata, **{**options, "min_cells": 4}))
+
+
+def test_validation_never_holds_out_what_the_benchmark_does() -> None:
+    for name, held in splits.HELD_OUT.items():
+        for fold in splits.VALIDATION[name]:
+            assert not set(fold) & set(held)
+
+
+def test_a_validation_fold_has_no_cell_of_the_held_out_combinations(simulation) -> None:
+    held = splits.load("simulated").heldout
+    fold = splits.load("simulated", 0)
+    labels = set(fold.adata.obs[list(fold.keys)].astype(str).itertuples(index=False, name=None))
+    assert not labels & set(held.itertuples(index=False, name=None))
+    assert len(fold.heldout) == len(held)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_method_predicts_every_held_out_combination_and_says_what_it_cost(simulation, name, monkeypatch) -> None:
+    import scvi
+
+    train = scvi.model.SCVI.train
+    monkeypatch.setattr(scvi.model.SCVI, "train", lambda self, **options: train(self, max_epochs=1, **options))
+    split = splits.load("simulated")
+    result, table = heldout.run(split, name, TINY[name], 0, 20)
+    assert result["method"] == name
+    assert table.loc[table["method"] == name, "condition"].nunique() == len(split.heldout)
+    assert ("ceiling" in set(table["method"])) == (name == heldout.WITH_BASELINES)
+    assert np.isfinite(result["metrics"][name]["edistance"])
+    assert result["parameters"] > 100
+    assert result["training_seconds"] > 0
+    assert result["cells_per_second"] > 0
+    json.dumps(result)
+
+
+def test_scvi_without_counts_says_why_it_is_not_run(simulation) -> None:
+    split = splits.load("simulated")
+    del split.adata.layers["counts"]
+    with pytest.raises(methods.NotAvailable, match="scVI is a model of counts, and simulated has none"):
+        methods.scvi(split, {}, 0, 10)
+
+
+def test_tuning_takes_the_settings_that_validation_likes_best(simulation, monkeypatch, tmp_path) -> None:
+    worse, better = {"by": 3.0}, {"by": 0.0}
+
+    def predict(split, settings, seed, n_cells):
+        held = split.adata[split.adata.obs["split"] == "heldout"].copy()
+        held.obsm["X_pca"] = held.obsm["X_pca"] + settings["by"]
+        return held, {"training_seconds": 1.0}
+
+    monkeypatch.setitem(methods.METHODS, "toy", methods.Method("toy", predict, (worse, better)))
+    monkeypatch.setitem(methods.METHODS, "like-toy", methods.Method("like toy", predict, tuned_as="toy"))
+    found = tune.tune("simulated", "toy", [splits.load("simulated", 0)], 10)
+    assert found["chosen"] == better
+    assert len(found["tried"]) == 2
+    assert heldout.chosen("simulated", "toy", tmp_path) == worse  # nothing has been tuned there
+    heldout.write(tmp_path / "simulated-toy.json", found)
+    assert heldout.chosen("simulated", "toy", tmp_path) == better
+    assert heldout.chosen("simulated", "like-toy", tmp_path) == better
+
+
+def test_a_type_that_was_left_out_is_in_nothing_that_is_fitted(simulation) -> None:
+    split = splits.load_without("simulated", "cell_type", "NK")
+    obs = split.adata.obs
+    assert set(obs.loc[obs["cell_type"] == "NK", "split"]) == {"heldout"}
+    given = obs[(obs["cell_type"] == "NK") & (obs["given"] == "train")]
+    assert set(given["perturbation"]) == {"control"}
+    assert (split.heldout["perturbation"] != "control").all()
+
+
+@pytest.mark.parametrize(("key", "label"), [("cell_type", "NK"), ("perturbation", "IL-6")])
+def test_the_table_of_unseen_labels_has_the_model_and_what_it_has_to_beat(simulation, monkeypatch, key, label) -> None:
+    class Tiny(scf.CaLMFlowModel):
+        def __init__(self, adata, **options):
+            super().__init__(adata, **options, width=32, n_layers=1, n_heads=2)
+
+        def train(self, **options):
+            super().train(**options, max_epochs=1, steps_per_epoch=2)
+
+    monkeypatch.setattr(scf, "CaLMFlowModel", Tiny)
+    case = unseen.Case("simulated", key, label)
+    result = unseen.run(case, splits.load_without(**vars(case)), 0, 10)
+    assert result["novelty"] == [f"unseen {key.replace('_', ' ')}"]
+    beside = "additive" if key == "cell_type" else "any_perturbation"
+    assert {"default", "control", beside, "ceiling"} <= set(result["metrics"])
+
+
+def test_the_report_has_a_row_for_each_method(tmp_path: Path) -> None:
+    of = {"default": 0.2, "control": 1.0, "additive": 0.6, "ceiling": 0.0}
+    costs = {"training_seconds": 10.0, "cells_per_second": 5.0, "parameters": 1000}
+    for seed in (0, 1):
+        metrics = {name: {"edistance": value + 0.1 * seed * (name == "default")} for name, value in of.items()}
+        run = {"data": "kang", "method": "default", "metrics": metrics, **costs}
+        (tmp_path / f"kang-default-{seed}.json").write_text(json.dumps(run))
+    run = {"data": "kang", "method": "cfm-control", "metrics": {"cfm-control": {"edistance": 0.3}}, **costs}
+    (tmp_path / "kang-cfm-control-0.json").write_text(json.dumps(run))
+    text = report.table(report.read(tmp_path, "kang"))
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
+    table = pd.DataFrame(rows[2:], columns=rows[0]).set_index("")
+    assert list(table.index) == ["`control`", "`additive`", "CFM, from control cells", "**CaLMFlow**", "`ceiling`"]
+    assert table.loc["**CaLMFlow**", "E-distance ↓"] == "0.250 ± 0.071"
+    # From the best simple baseline at 0.6 to the ceiling at 0.
+    assert table.loc["**CaLMFlow**", "skill in E-distance"] == f"{(0.25 - 0.6) / (0 - 0.6):.2f}"
+    assert table.loc["CFM, from control cells", "E-distance ↓"] == "0.300"
