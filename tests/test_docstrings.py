@@ -4,9 +4,10 @@ The examples themselves are run as doctests. Public is
 
 - what the ``__all__`` of a package lists, which speaks for the modules inside it; of a module without one, what it
   defines without a leading underscore;
-- of a class, the methods and properties that classes of ours define for it (a property needs a docstring alone).
+- of a class, the methods and properties that classes of ours define for it. A property needs a docstring alone, and
+  the example of a method may be that of its class, where this calls it.
 
-In a module that is a command, the command in its docstring is the example of all its functions.
+Of a command, what is public is run from a shell: the command in the docstring of its module is the example of all.
 """
 
 import ast
@@ -23,11 +24,13 @@ from functools import cached_property
 from types import ModuleType
 from typing import Any
 
+import pytest
+
 import sccalmflow
 
 SECTION = re.compile(r"^(\w+)\n-{3,}$", re.MULTILINE)
-# "Arguments as for :meth:`Other.loss`": what is the same is said there.
-AS_FOR = re.compile(r"[Aa]s for :(?:meth|func|class):`~?(?:sccalmflow\.)?([\w.]+)`")
+# "Shapes as for :meth:`Other.loss`": what is the same is said there, and not again.
+AS_FOR = re.compile(r"[Aa]s for\s+:(?:meth|func|class):`~?(?:sccalmflow\.)?([\w.]+)`")
 AT_LEAST = 100
 
 
@@ -118,7 +121,7 @@ def public_values(module: ModuleType) -> dict[str, Any]:
     return {
         name: value
         for name, value in vars(module).items()
-        if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
+        if not name.startswith("_") and has_docstring_of_its_own(value) and value.__module__ == module.__name__
     }
 
 
@@ -281,3 +284,51 @@ def test_every_module_says_what_it_is_for_and_a_command_how_it_is_run() -> None:
     commands = [module for module in modules() if is_command(module)]
     assert commands
     assert [module.__name__ for module in commands if f"python -m {module.__name__}" not in module.__doc__] == []
+
+
+def sqrt(x: float) -> float:
+    """Square root of a number.
+
+    Parameters
+    ----------
+    x
+        The number.
+
+    Returns
+    -------
+    The root that is not negative.
+
+    Raises
+    ------
+    ValueError
+        It is negative.
+
+    Examples
+    --------
+    >>> from math import sqrt
+    >>> sqrt(4)
+    2.0
+    """
+    if x < 0:
+        raise ValueError(f"x={x} is negative.")
+    return x**0.5
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("    x\n", "    y\n", "parameter x is not described"),
+        ("Returns\n    -------", "Result:", "no section Returns"),
+        ("ValueError\n", "KeyError\n", "ValueError is not in Raises"),
+        (">>>", "...", "no example that runs"),
+        ("sqrt(4)\n", "sqrt(4)  # doctest: +SKIP\n", "no example shows what comes out"),
+        ("sqrt(4)", "1 + 1", "no example uses it"),
+        ("    2.0\n", "", "no example shows what comes out"),
+        ("from math import sqrt", "pass", "the example does not say what sqrt is"),
+    ],
+)
+def test_what_a_docstring_lacks_is_found(old: str, new: str, problem: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert problems(Documented("math.sqrt", sqrt)) == []
+    assert old in sqrt.__doc__
+    monkeypatch.setattr(sqrt, "__doc__", sqrt.__doc__.replace(old, new))
+    assert problem in problems(Documented("math.sqrt", sqrt))
