@@ -207,6 +207,17 @@ class CausalLM(nn.Module):
         ------
         ImportError
             peft is not installed.
+
+        Examples
+        --------
+        >>> from sccalmflow.flow import CausalLM, backbone_config
+        >>> config = backbone_config(
+        ...     "gpt2", vocab_size=10, width=8, n_layers=1, n_heads=2, dropout=0.0, max_positions=16
+        ... )
+        >>> clm = CausalLM.from_config(config)
+        >>> clm.add_adapters(rank=2)  # doctest: +SKIP
+        >>> [name for name, weight in clm.named_parameters() if weight.requires_grad][:2]  # doctest: +SKIP
+        ['backbone.h.0.attn.c_attn.lora_A.default.weight', 'backbone.h.0.attn.c_attn.lora_B.default.weight']
         """
         try:
             from peft import LoraConfig, inject_adapter_in_model

@@ -332,6 +332,8 @@ class CaLMFlowModel(TrainingMixin, PredictionMixin, BaseModelClass):
         ------
         FileNotFoundError
             No such folder, or a file in it is missing.
+        ImportError
+            The model has low-rank adapters, and peft is not installed.
         ValueError
             The folder holds something else, or a file is damaged.
         """
