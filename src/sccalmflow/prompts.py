@@ -50,6 +50,7 @@ class PromptTemplate:
 
     Examples
     --------
+    >>> from sccalmflow.prompts import PromptTemplate
     >>> template = PromptTemplate()
     >>> template.sentence({"cell_type": "CD4 T", "perturbation": "IL-6", "chronicity": "acute"})
     'Generate a CD4 T cell stimulated with IL-6 and exposure acute:'
@@ -94,6 +95,10 @@ class PromptTemplate:
             Label of each placeholder; None or absent leaves its part out.
         control
             Whether these are control cells.
+
+        Returns
+        -------
+        The sentence, as the language model reads it.
 
         Raises
         ------
@@ -141,6 +146,18 @@ def build_tokenizer(sentences: Sequence[str], vocab_size: int = 1024) -> Tokeniz
     vocab_size
         Most tokens to learn, the 256 bytes included. Words of the training prompts become tokens of their own well
         below the default; other words are spelt from pieces.
+
+    Returns
+    -------
+    The tokenizer. The order of the sentences, and how often each occurs, change nothing.
+
+    Examples
+    --------
+    >>> from sccalmflow.prompts import build_tokenizer
+    >>> tokenizer = build_tokenizer(["Generate a cell stimulated with IL-6:", "Generate a cell with no stimulation:"])
+    >>> ids = tokenizer.encode("Generate a cell stimulated with IL-10:").ids
+    >>> tokenizer.decode(ids)
+    'Generate a cell stimulated with IL-10:'
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -167,12 +184,34 @@ def build_tokenizer(sentences: Sequence[str], vocab_size: int = 1024) -> Tokeniz
 def load_tokenizer(name_or_path: str) -> Tokenizer:
     """Load a tokenizer from a ``tokenizer.json``, a folder that holds one, or a hub id (needs the network).
 
+    Parameters
+    ----------
+    name_or_path
+        The file, the folder or the hub id. What exists here is never looked for on the hub.
+
+    Returns
+    -------
+    The tokenizer.
+
     Raises
     ------
     ValueError
         The hub's tokenizer has no fast version.
     OSError
         Neither a local file or folder nor a name that the hub can serve now.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from sccalmflow.prompts import build_tokenizer, load_tokenizer
+    >>> built = build_tokenizer(["Generate a cell stimulated with IL-6:"])
+    >>> with TemporaryDirectory() as folder:
+    ...     built.save(f"{folder}/tokenizer.json")
+    ...     loaded = load_tokenizer(folder)
+    >>> loaded.get_vocab() == built.get_vocab()
+    True
+    >>> load_tokenizer("EleutherAI/pythia-160m").get_vocab_size()  # doctest: +SKIP
+    50277
     """
     from tokenizers import Tokenizer
 
@@ -194,10 +233,34 @@ def load_tokenizer(name_or_path: str) -> Tokenizer:
 def encode(tokenizer: Tokenizer, sentence: str, max_tokens: int) -> list[int]:
     """Token ids of a sentence.
 
+    Parameters
+    ----------
+    tokenizer
+        Of :func:`build_tokenizer` or :func:`load_tokenizer`.
+    sentence
+        The prompt of a condition.
+    max_tokens
+        How many tokens the language model has room for before the cells.
+
+    Returns
+    -------
+    The ids, without padding.
+
     Raises
     ------
     ValueError
-        The sentence is blank, or longer than ``max_tokens``, what the language model has room for.
+        The sentence is blank, or longer than ``max_tokens``.
+
+    Examples
+    --------
+    >>> from sccalmflow.prompts import build_tokenizer, encode
+    >>> sentence = "Generate a cell stimulated with IL-6:"
+    >>> tokenizer = build_tokenizer([sentence])
+    >>> len(encode(tokenizer, sentence, max_tokens=64)) < len(sentence)
+    True
+    >>> encode(tokenizer, "  ", max_tokens=64)
+    Traceback (most recent call last):
+    ValueError: A prompt is empty: write a sentence that names the condition.
     """
     if not sentence.strip():
         raise ValueError("A prompt is empty: write a sentence that names the condition.")
@@ -211,7 +274,29 @@ def encode(tokenizer: Tokenizer, sentence: str, max_tokens: int) -> list[int]:
 
 
 def check_placeholders(template: PromptTemplate, known: Sequence[str]) -> None:
-    """Raise ValueError where a template asks for a name that no key was given for."""
+    """Refuse a template that asks for a name that no key was given for.
+
+    Parameters
+    ----------
+    template
+        The sentences.
+    known
+        Names that have a column of ``obs``. Cell type and chronicity may be missing: their parts are then left out.
+
+    Raises
+    ------
+    ValueError
+        A placeholder is not among the known names.
+
+    Examples
+    --------
+    >>> from sccalmflow.prompts import PromptTemplate, check_placeholders
+    >>> template = PromptTemplate("A cell of donor {donor} under {perturbation}:", "A cell of donor {donor}:")
+    >>> check_placeholders(template, ["perturbation", "donor"])
+    >>> check_placeholders(template, ["perturbation"])
+    Traceback (most recent call last):
+    ValueError: The prompt template asks for {donor}, which is not among ['perturbation']...
+    """
     optional_roles = {"cell_type", "perturbation", "chronicity"}
     for name in sorted(template.placeholders - set(known) - optional_roles):
         raise ValueError(

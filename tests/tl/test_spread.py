@@ -76,6 +76,12 @@ def test_order_and_precision_do_not_matter_and_bad_input_is_refused(metric):
         metric(x[:, :2], y)
     with pytest.raises(ValueError, match="at least 2 cells"):
         metric(x[:1], y)
+    holed = y.copy()
+    holed[0, 0] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        metric(x, holed)
+    with pytest.raises(ValueError, match="NaN"):
+        metric(holed, y)
     if metric is scf.tl.duplicate_rate:
         with pytest.raises(ValueError, match="closeness"):
             metric(x, y, closeness=0)

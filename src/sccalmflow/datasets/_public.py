@@ -58,7 +58,22 @@ def kang_2018(
 
     Examples
     --------
-    >>> adata = kang_2018("kang.h5ad", perturbation_key="condition", control="ctrl")  # doctest: +SKIP
+    >>> import sccalmflow as scf
+    >>> adata = scf.datasets.kang_2018()  # doctest: +SKIP
+
+    From a file, here a made one with other names:
+
+    >>> from tempfile import TemporaryDirectory
+    >>> import numpy as np
+    >>> from anndata import AnnData
+    >>> made = AnnData(np.array([[1.0, 2.0], [0.0, 5.0]]), obs={"type": ["B", "B"], "state": ["ctrl", "stim"]})
+    >>> with TemporaryDirectory() as folder:
+    ...     made.write_h5ad(f"{folder}/kang.h5ad")
+    ...     adata = scf.datasets.kang_2018(f"{folder}/kang.h5ad", cell_type_key="type", perturbation_key="state")
+    >>> adata.obs[["cell_type", "perturbation"]].values.tolist()
+    [['B', 'control'], ['B', 'IFN-beta']]
+    >>> np.expm1(adata.X.toarray()).sum(axis=1).round().tolist()
+    [10000.0, 10000.0]
     """
     adata = _load("kang_2018", path)
     columns = {
@@ -117,7 +132,21 @@ def dong_2023(
 
     Examples
     --------
-    >>> adata = dong_2023("dong.h5ad")  # doctest: +SKIP
+    >>> import sccalmflow as scf
+    >>> adata = scf.datasets.dong_2023()  # doctest: +SKIP
+
+    From a file, here a made one with the names of the deposited file:
+
+    >>> from tempfile import TemporaryDirectory
+    >>> import numpy as np
+    >>> from anndata import AnnData
+    >>> obs = {"cell_type0528": ["B", "B"], "perturbation": ["No stimulation", "IFNb+ IFNg"], "batch": ["H1D2", "H1D7"]}
+    >>> made = AnnData(np.array([[1.0, 2.0], [0.0, 5.0]]), obs=obs)
+    >>> with TemporaryDirectory() as folder:
+    ...     made.write_h5ad(f"{folder}/dong.h5ad")
+    ...     adata = scf.datasets.dong_2023(f"{folder}/dong.h5ad")
+    >>> adata.obs[["cell_type", "perturbation", "chronicity"]].values.tolist()
+    [['B', 'control', 'acute'], ['B', 'IFNb + IFNg', 'chronic']]
     """
     adata = _load("dong_2023", path)
     columns = {

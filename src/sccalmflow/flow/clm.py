@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from transformers import DynamicCache, PretrainedConfig, PreTrainedModel
 
 BackboneName = Literal["gpt_neox", "gpt2"]
+"""Families of language models; GPT-NeoX is the one of Pythia, which the paper takes."""
+
 AttentionName = Literal["sdpa", "flash_attention_2"]
+"""Implementations of attention, by their names in ``transformers``."""
 
 
 def backbone_config(
@@ -26,7 +29,41 @@ def backbone_config(
     dropout: float,
     max_positions: int,
 ) -> PretrainedConfig:
-    """Configuration of a language model to be initialised at random, feed-forward layers four times the width."""
+    """Configuration of a language model to be initialised at random, feed-forward layers four times the width.
+
+    Parameters
+    ----------
+    backbone
+        ``"gpt_neox"`` or ``"gpt2"``.
+    vocab_size
+        Tokens that prompts are made of.
+    width
+        Size of the hidden vectors, a multiple of ``n_heads``.
+    n_layers, n_heads
+        Transformer layers, and attention heads of each.
+    dropout
+        Share of units dropped in training, of attention weights and of what a layer adds.
+    max_positions
+        Longest sequence of blocks (see :mod:`sccalmflow.flow.tokens`): tokens of a prompt, context cells, and times.
+
+    Returns
+    -------
+    ``GPTNeoXConfig`` or ``GPT2Config`` of ``transformers``, for :meth:`CausalLM.from_config`.
+
+    Raises
+    ------
+    ValueError
+        ``width`` is not a multiple of ``n_heads``.
+
+    Examples
+    --------
+    >>> from sccalmflow.flow import backbone_config
+    >>> config = backbone_config(
+    ...     "gpt_neox", vocab_size=10, width=8, n_layers=1, n_heads=2, dropout=0.0, max_positions=16
+    ... )
+    >>> config.model_type, config.intermediate_size
+    ('gpt_neox', 32)
+    """
     from transformers import GPT2Config, GPTNeoXConfig
 
     if width % n_heads:
@@ -69,6 +106,18 @@ class CausalLM(nn.Module):
     attention
         ``"sdpa"`` (torch's own) takes any mask. ``"flash_attention_2"`` needs a CUDA device, half precision and the
         ``flash-attn`` extra, and takes causal masks only: one token for each time.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sccalmflow.flow import CausalLM, backbone_config
+    >>> config = backbone_config("gpt2", vocab_size=10, width=8, n_layers=1, n_heads=2, dropout=0.0, max_positions=16)
+    >>> clm = CausalLM.from_config(config)
+    >>> clm.width, clm.max_positions, clm.n_embeddings
+    (8, 16, 10)
+    >>> tokens = clm.embed(torch.tensor([[3, 1, 4]]))
+    >>> clm(tokens, blocks=torch.tensor([[0, 1, 2]])).shape
+    torch.Size([1, 3, 8])
     """
 
     def __init__(self, backbone: PreTrainedModel, attention: AttentionName = "sdpa") -> None:
@@ -78,7 +127,24 @@ class CausalLM(nn.Module):
 
     @classmethod
     def from_config(cls, config: PretrainedConfig, attention: AttentionName = "sdpa") -> CausalLM:
-        """Initialise at random."""
+        """Initialise at random, from torch's global random state.
+
+        Parameters
+        ----------
+        config
+            Of a GPT-NeoX or GPT-2 model, such as :func:`backbone_config` makes.
+        attention
+            As in the class; ``"sdpa"`` runs everywhere and knows every mask.
+
+        Returns
+        -------
+        The language model.
+
+        Raises
+        ------
+        ValueError
+            The configuration is of another architecture.
+        """
         from transformers import AutoModel
 
         _check_architecture(config, "The configuration")
@@ -86,7 +152,40 @@ class CausalLM(nn.Module):
 
     @classmethod
     def from_pretrained(cls, name_or_folder: str, attention: AttentionName = "sdpa") -> CausalLM:
-        """Load weights by hub id (needs the network) or from a local folder, in single precision."""
+        """Load weights by hub id (needs the network) or from a local folder, in single precision.
+
+        Parameters
+        ----------
+        name_or_folder
+            Hub id, or a folder that ``save_pretrained`` of ``transformers`` wrote.
+        attention
+            As in the class; ``"sdpa"`` runs everywhere and knows every mask.
+
+        Returns
+        -------
+        The language model.
+
+        Raises
+        ------
+        ValueError
+            The model is of another architecture than GPT-NeoX or GPT-2.
+        OSError
+            Neither such a folder nor a name that the hub can serve now.
+
+        Examples
+        --------
+        >>> from tempfile import TemporaryDirectory
+        >>> from sccalmflow.flow import CausalLM, backbone_config
+        >>> config = backbone_config(
+        ...     "gpt2", vocab_size=10, width=8, n_layers=1, n_heads=2, dropout=0.0, max_positions=16
+        ... )
+        >>> with TemporaryDirectory() as folder:
+        ...     CausalLM.from_config(config).backbone.save_pretrained(folder)
+        ...     CausalLM.from_pretrained(folder).width
+        8
+        >>> CausalLM.from_pretrained("EleutherAI/pythia-160m").width  # doctest: +SKIP
+        768
+        """
         from transformers import AutoConfig, AutoModel
 
         # Before the weights, which may be large.
@@ -108,6 +207,17 @@ class CausalLM(nn.Module):
         ------
         ImportError
             peft is not installed.
+
+        Examples
+        --------
+        >>> from sccalmflow.flow import CausalLM, backbone_config
+        >>> config = backbone_config(
+        ...     "gpt2", vocab_size=10, width=8, n_layers=1, n_heads=2, dropout=0.0, max_positions=16
+        ... )
+        >>> clm = CausalLM.from_config(config)
+        >>> clm.add_adapters(rank=2)  # doctest: +SKIP
+        >>> [name for name, weight in clm.named_parameters() if weight.requires_grad][:2]  # doctest: +SKIP
+        ['backbone.h.0.attn.c_attn.lora_A.default.weight', 'backbone.h.0.attn.c_attn.lora_B.default.weight']
         """
         try:
             from peft import LoraConfig, inject_adapter_in_model
@@ -134,7 +244,17 @@ class CausalLM(nn.Module):
         return self.backbone.get_input_embeddings().num_embeddings
 
     def embed(self, ids: Tensor) -> Tensor:
-        """Embeddings of prompt tokens, (P, L) to (P, L, width)."""
+        """Embeddings of prompt tokens.
+
+        Parameters
+        ----------
+        ids
+            Token ids below ``n_embeddings``, shape (P, L).
+
+        Returns
+        -------
+        Shape (P, L, width).
+        """
         return self.backbone.get_input_embeddings()(ids)
 
     def forward(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 DecoderName = Literal["variational", "gaussian", "mixture", "energy", "regression"]
+"""Names of the decoders, as :class:`FlowConfig` takes them."""
 
 
 def mlp(n_in: int, n_hidden: int, n_out: int) -> nn.Sequential:
@@ -24,6 +25,34 @@ class VariationalDecoder(nn.Module):
 
     ``z = mu(h) + sqrt(temperature) * sigma(h) * noise`` and ``x_next = MLP(z)``; the loss is the squared error summed
     over the D features plus ``kl_weight`` times ``KL(q(z | h) || N(0, I))``.
+
+    Parameters
+    ----------
+    dim
+        Scores D of a state.
+    width
+        Size of a hidden vector: that of the language model times the space tokens of a state.
+    n_hidden
+        Width of the hidden layers.
+    n_latent
+        Size of the latent.
+    kl_weight
+        Weight of the divergence.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sccalmflow.flow import VariationalDecoder
+    >>> decoder = VariationalDecoder(dim=3, width=8, n_hidden=16, n_latent=2, kl_weight=0.3)
+    >>> hidden, states = torch.zeros(5, 4, 8), torch.zeros(5, 5, 3)
+    >>> {name: tuple(part.shape) for name, part in decoder.loss(hidden, states[:, :-1], states).items()}
+    {'loss': (5, 4), 'error': (5, 4), 'kl': (5, 4)}
+    >>> noise = torch.randn(5, decoder.noise_dim)
+    >>> decoder.sample(hidden[:, 0], states[:, 0], noise, temperature=1.0).shape
+    torch.Size([5, 3])
+    >>> mean, variance = decoder.posterior(hidden)
+    >>> mean.shape, variance.shape
+    (torch.Size([5, 4, 2]), torch.Size([5, 4, 2]))
     """
 
     target: Literal["next", "endpoint"] = "next"
@@ -37,7 +66,17 @@ class VariationalDecoder(nn.Module):
         self.state = mlp(n_latent, n_hidden, dim)
 
     def posterior(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance of the latent, each (..., n_latent)."""
+        """Law of the latent, a Gaussian with independent components.
+
+        Parameters
+        ----------
+        hidden
+            Hidden vectors, shape (..., width).
+
+        Returns
+        -------
+        Mean and variance, each (..., n_latent).
+        """
         # The bounds keep exp() finite whatever the network says; the constant keeps the divergence finite.
         variance = self.log_variance(hidden).float().clamp(-10, 10).exp() + 1e-4
         return self.mean(hidden).float(), variance
@@ -70,7 +109,23 @@ class VariationalDecoder(nn.Module):
         return {"loss": error + self.kl_weight * kl, "error": error, "kl": kl}
 
     def sample(self, hidden: Tensor, now: Tensor, noise: Tensor, temperature: float) -> Tensor:
-        """Draw the next state (..., D) from hidden vectors (..., width) and standard normal noise (..., n_latent)."""
+        """Draw the next state.
+
+        Parameters
+        ----------
+        hidden
+            Hidden vectors, shape (..., width).
+        now
+            Current states, shape (..., D), in scaled scores; not read by this decoder.
+        noise
+            Standard normal, shape (..., noise_dim); here ``noise_dim`` is ``n_latent``.
+        temperature
+            Factor on the variance; 0 takes the mean.
+
+        Returns
+        -------
+        Shape (..., D).
+        """
         mean, variance = self.posterior(hidden)
         return self.state(mean + (temperature * variance).sqrt() * noise).float()
 
@@ -79,7 +134,19 @@ class RegressionDecoder(nn.Module):
     """The next state without a law: the variational decoder without its latent, for ablation.
 
     The loss is the squared error summed over the D features. A rollout has no randomness but that of its source, and
-    the temperature changes nothing.
+    the temperature changes nothing. Parameters as for :class:`VariationalDecoder`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sccalmflow.flow import RegressionDecoder
+    >>> decoder = RegressionDecoder(dim=3, width=8, n_hidden=16)
+    >>> hidden, states = torch.zeros(5, 4, 8), torch.zeros(5, 5, 3)
+    >>> {name: tuple(part.shape) for name, part in decoder.loss(hidden, states[:, :-1], states).items()}
+    {'loss': (5, 4), 'error': (5, 4)}
+    >>> noise = torch.randn(5, decoder.noise_dim)
+    >>> decoder.sample(hidden[:, 0], states[:, 0], noise, temperature=1.0).shape
+    torch.Size([5, 3])
     """
 
     target: Literal["next", "endpoint"] = "next"
@@ -92,12 +159,12 @@ class RegressionDecoder(nn.Module):
     def loss(
         self, hidden: Tensor, now: Tensor, trajectory: Tensor, *, generator: torch.Generator | None = None
     ) -> dict[str, Tensor]:
-        """Loss of each state; arguments as for :meth:`VariationalDecoder.loss`, part ``error``."""
+        """Loss of each state; arguments and shapes as for :meth:`VariationalDecoder.loss`, part ``error``."""
         error = (self.state(hidden).float() - trajectory[..., 1:, :]).square().sum(-1)
         return {"loss": error, "error": error}
 
     def sample(self, hidden: Tensor, now: Tensor, noise: Tensor, temperature: float) -> Tensor:
-        """The next state (..., D) from hidden vectors (..., width)."""
+        """The next state, as for :meth:`VariationalDecoder.sample` but without noise: ``noise_dim`` is 0."""
         return self.state(hidden).float()
 
 
@@ -108,7 +175,21 @@ class EnergyDecoder(nn.Module):
     features do together, and a standard normal ``e`` of D features for what each does alone. Nothing is assumed of the
     law, and no density is needed: the score (Gneiting and Raftery 2007) of two draws ``a`` and ``b`` for an endpoint
     ``y``, ``(|a - y| + |b - y| - |a - b|) / 2``, is least on average for the true law. It is divided by the root of D.
-    Needs independent states in time (the resampled path).
+    Needs independent states in time (the resampled path). Parameters as for :class:`VariationalDecoder`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sccalmflow.flow import EnergyDecoder
+    >>> decoder = EnergyDecoder(dim=3, width=8, n_hidden=16, n_latent=2)
+    >>> hidden, states = torch.zeros(5, 4, 8), torch.zeros(5, 5, 3)
+    >>> {name: tuple(part.shape) for name, part in decoder.loss(hidden, states[:, :-1], states).items()}
+    {'loss': (5, 4), 'error': (5, 4), 'spread': (5, 4)}
+    >>> noise = torch.randn(5, decoder.noise_dim)
+    >>> decoder.sample(hidden[:, 0], states[:, 0], noise, temperature=1.0).shape
+    torch.Size([5, 3])
+    >>> decoder.draws(hidden, states[:, :-1], torch.randn(7, 5, 4, decoder.noise_dim)).shape
+    torch.Size([7, 5, 4, 3])
     """
 
     target: Literal["next", "endpoint"] = "endpoint"
@@ -130,7 +211,21 @@ class EnergyDecoder(nn.Module):
         self.shift = nn.Sequential(nn.GELU(), nn.Linear(n_hidden, n_hidden), nn.GELU(), last)
 
     def draws(self, hidden: Tensor, now: Tensor, noise: Tensor) -> Tensor:
-        """Endpoints (N, ..., D) from N standard normal draws (N, ..., n_latent + D) for each of the states."""
+        """Several endpoints of each state.
+
+        Parameters
+        ----------
+        hidden
+            Hidden vectors, shape (..., width).
+        now
+            Current states, shape (..., D).
+        noise
+            N standard normal draws for each of them, shape (N, ..., n_latent + D).
+
+        Returns
+        -------
+        Shape (N, ..., D).
+        """
         features = self.state(torch.cat([hidden, now.to(hidden.dtype)], -1))
         latent, own = noise.split([self.n_latent, now.shape[-1]], -1)
         shift = self.shift(features + self.latent(latent.to(features.dtype))).float()
@@ -140,7 +235,7 @@ class EnergyDecoder(nn.Module):
     def loss(
         self, hidden: Tensor, now: Tensor, trajectory: Tensor, *, generator: torch.Generator | None = None
     ) -> dict[str, Tensor]:
-        """Loss of each state; arguments as for :meth:`VariationalDecoder.loss`, parts ``error`` and ``spread``.
+        """Loss of each state; shapes as for :meth:`VariationalDecoder.loss`, parts ``error`` and ``spread``.
 
         ``error`` is the mean distance of a draw to the endpoint and ``spread`` that of two draws, both divided by the
         root of D; the loss is the error less half of the spread.
@@ -152,7 +247,10 @@ class EnergyDecoder(nn.Module):
         return {"loss": error - spread / 2, "error": error, "spread": spread}
 
     def sample(self, hidden: Tensor, now: Tensor, noise: Tensor, temperature: float) -> Tensor:
-        """Draw the endpoint (..., D); the temperature scales the variance of the latent and of each feature's noise."""
+        """Draw the endpoint, as for :meth:`VariationalDecoder.sample`; ``noise_dim`` is ``n_latent + D``.
+
+        The temperature scales the variance of the latent and of each feature's noise.
+        """
         return self.draws(hidden, now, temperature**0.5 * noise[None])[0]
 
 
@@ -172,6 +270,30 @@ class GaussianDecoder(nn.Module):
     weighted with the predicted precision to the power ``precision_power`` (without a gradient): 0 counts them as they
     are, 1 is the gradient of the likelihood, and values between are a compromise (Seitzer et al. 2022, beta = 1 -
     power).
+
+    ``dim``, ``width`` and ``n_hidden`` are as for :class:`VariationalDecoder`.
+
+    Parameters
+    ----------
+    nll_weight
+        Weight of the likelihood.
+    precision_power
+        Power of the predicted precision, from 0 to 1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sccalmflow.flow import GaussianDecoder
+    >>> decoder = GaussianDecoder(dim=3, width=8, n_hidden=16, nll_weight=0.2, precision_power=0.5)
+    >>> hidden, states = torch.zeros(5, 4, 8), torch.zeros(5, 5, 3)
+    >>> {name: tuple(part.shape) for name, part in decoder.loss(hidden, states[:, :-1], states).items()}
+    {'loss': (5, 4), 'error': (5, 4), 'nll': (5, 4)}
+    >>> noise = torch.randn(5, decoder.noise_dim)
+    >>> decoder.sample(hidden[:, 0], states[:, 0], noise, temperature=1.0).shape
+    torch.Size([5, 3])
+    >>> mean, log_variance = decoder.posterior(hidden, states[:, :-1])
+    >>> mean.shape, log_variance.shape
+    (torch.Size([5, 4, 3]), torch.Size([5, 4, 3]))
     """
 
     target: Literal["next", "endpoint"] = "endpoint"
@@ -189,7 +311,19 @@ class GaussianDecoder(nn.Module):
         self.state = nn.Sequential(nn.Linear(width + dim, n_hidden), nn.GELU(), last)
 
     def posterior(self, hidden: Tensor, now: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance of the endpoint, each (..., D)."""
+        """Law of the endpoint.
+
+        Parameters
+        ----------
+        hidden
+            Hidden vectors, shape (..., width).
+        now
+            Current states, shape (..., D).
+
+        Returns
+        -------
+        Mean and log-variance, each (..., D).
+        """
         shift, raw = self.state(torch.cat([hidden, now.to(hidden.dtype)], -1)).float().chunk(2, -1)
         low, high = self.log_variance_bounds
         return now + shift, low + (high - low) * torch.sigmoid(raw)
@@ -197,7 +331,7 @@ class GaussianDecoder(nn.Module):
     def loss(
         self, hidden: Tensor, now: Tensor, trajectory: Tensor, *, generator: torch.Generator | None = None
     ) -> dict[str, Tensor]:
-        """Loss of each state; arguments as for :meth:`VariationalDecoder.loss`, parts ``error`` and ``nll``."""
+        """Loss of each state; shapes as for :meth:`VariationalDecoder.loss`, parts ``error`` and ``nll``."""
         mean, log_variance = self.posterior(hidden, now)
         squared = (mean - trajectory[..., -1:, :]).square()
         error = (squared * torch.exp(-self.precision_power * log_variance.detach())).mean(-1)
@@ -205,7 +339,7 @@ class GaussianDecoder(nn.Module):
         return {"loss": error + self.nll_weight * nll, "error": error, "nll": nll}
 
     def sample(self, hidden: Tensor, now: Tensor, noise: Tensor, temperature: float) -> Tensor:
-        """Draw the endpoint (..., D) from hidden vectors (..., width), states and standard normal noise (..., D)."""
+        """Draw the endpoint, as for :meth:`VariationalDecoder.sample`; ``noise_dim`` is D."""
         mean, log_variance = self.posterior(hidden, now)
         return mean + temperature**0.5 * torch.exp(0.5 * log_variance) * noise
 
@@ -216,6 +350,27 @@ class MixtureDecoder(nn.Module):
     Where the history leaves several places open, a single Gaussian draws endpoints between them, and the states that
     follow from these belong to no trajectory of training. The means are residuals on the current state. The loss is the
     negative log-likelihood divided by D. Needs independent states in time (the resampled path).
+
+    ``dim``, ``width`` and ``n_hidden`` are as for :class:`VariationalDecoder`.
+
+    Parameters
+    ----------
+    n_components
+        Components C of the mixture.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sccalmflow.flow import MixtureDecoder
+    >>> decoder = MixtureDecoder(dim=3, width=8, n_hidden=16, n_components=2)
+    >>> hidden, states = torch.zeros(5, 4, 8), torch.zeros(5, 5, 3)
+    >>> {name: tuple(part.shape) for name, part in decoder.loss(hidden, states[:, :-1], states).items()}
+    {'loss': (5, 4), 'error': (5, 4), 'nll': (5, 4)}
+    >>> noise = torch.randn(5, decoder.noise_dim)
+    >>> decoder.sample(hidden[:, 0], states[:, 0], noise, temperature=1.0).shape
+    torch.Size([5, 3])
+    >>> [tuple(part.shape) for part in decoder.posterior(hidden, states[:, :-1])]
+    [(5, 4, 2), (5, 4, 2, 3), (5, 4, 2, 3)]
     """
 
     target: Literal["next", "endpoint"] = "endpoint"
@@ -233,7 +388,12 @@ class MixtureDecoder(nn.Module):
         self.state = nn.Sequential(nn.Linear(width + dim, n_hidden), nn.GELU(), last)
 
     def posterior(self, hidden: Tensor, now: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-weights (..., C), means and log-variances (..., C, D) of the C components."""
+        """Law of the endpoint; parameters as for :meth:`GaussianDecoder.posterior`.
+
+        Returns
+        -------
+        Log-weights (..., C), means and log-variances (..., C, D) of the C components.
+        """
         output = self.state(torch.cat([hidden, now.to(hidden.dtype)], -1)).float()
         weight, shift, raw = output.split(self.sizes, -1)
         components = (-1, now.shape[-1])
@@ -244,7 +404,7 @@ class MixtureDecoder(nn.Module):
     def loss(
         self, hidden: Tensor, now: Tensor, trajectory: Tensor, *, generator: torch.Generator | None = None
     ) -> dict[str, Tensor]:
-        """Loss of each state; arguments as for :meth:`VariationalDecoder.loss`, parts ``error`` and ``nll``.
+        """Loss of each state; shapes as for :meth:`VariationalDecoder.loss`, parts ``error`` and ``nll``.
 
         ``error`` is the squared error of the mixture's mean, averaged over the D features; it is not trained on.
         """
@@ -257,7 +417,9 @@ class MixtureDecoder(nn.Module):
         return {"loss": nll, "error": (centre - endpoint).square().mean(-1).detach(), "nll": nll}
 
     def sample(self, hidden: Tensor, now: Tensor, noise: Tensor, temperature: float) -> Tensor:
-        """Draw the endpoint (..., D); the last of the (..., D + 1) standard normal numbers chooses the component.
+        """Draw the endpoint, as for :meth:`VariationalDecoder.sample`; ``noise_dim`` is D + 1.
+
+        The last of these standard normal numbers chooses the component.
 
         The temperature shrinks the draw towards the mixture's mean, which scales the variance of the whole law by it.
         """

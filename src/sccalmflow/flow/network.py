@@ -64,6 +64,22 @@ class FlowConfig:
         ``"full"``: a state sees all earlier ones. ``"markov"``, for ablation: the prompt and its own time only.
     space_mask
         ``"block"``: the tokens of a time see each other. ``"causal"``, for ablation: only those before them.
+
+    Raises
+    ------
+    ValueError
+        A number is out of bounds, there are more space tokens than scores, a mask has an unknown name, or a decoder
+        that needs the resampled path is asked for on a straight one.
+
+    Examples
+    --------
+    >>> from sccalmflow.flow import FlowConfig
+    >>> config = FlowConfig(dim=50, n_steps=8)
+    >>> config.path, config.decoder
+    ('resampled', 'gaussian')
+    >>> FlowConfig(dim=50, path="straight")
+    Traceback (most recent call last):
+    ValueError: decoder="gaussian" needs path="resampled": ...
     """
 
     dim: int
@@ -112,8 +128,24 @@ class FlowConfig:
 class Prompts(NamedTuple):
     """Distinct prompts, left-padded.
 
-    ``ids`` and ``mask`` have shape (P, L), the mask being True at real tokens. ``context`` holds the control cells
-    that describe each prompt's context, shape (P, C, D), or is None.
+    Parameters
+    ----------
+    ids
+        Token ids, shape (P, L).
+    mask
+        True at real tokens, False at padding, shape (P, L).
+    context
+        The control cells that describe each prompt's context, shape (P, C, D) in scaled scores; None for a flow
+        without context cells.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sccalmflow.flow import Prompts
+    >>> mask = torch.tensor([[False, True, True], [True, True, True]])
+    >>> prompts = Prompts(ids=torch.tensor([[0, 4, 7], [2, 4, 9]]), mask=mask)
+    >>> prompts.to(torch.device("cpu")).ids.shape
+    torch.Size([2, 3])
     """
 
     ids: Tensor
@@ -121,13 +153,45 @@ class Prompts(NamedTuple):
     context: Tensor | None = None
 
     def to(self, device: torch.device) -> Prompts:
-        """The same on another device."""
+        """The same on another device.
+
+        Parameters
+        ----------
+        device
+            Where to.
+
+        Returns
+        -------
+        New prompts, with the tensors of this one where they are there already.
+        """
         context = None if self.context is None else self.context.to(device)
         return Prompts(self.ids.to(device), self.mask.to(device), context)
 
 
 class Prefix(NamedTuple):
-    """What comes before the first time, already read by the language model: its cache, blocks and the next block."""
+    """What comes before the first time, already read by the language model.
+
+    :meth:`VolterraFlow.read_prompts` makes one of P distinct prompts, :func:`select_prefix` one of B sequences.
+
+    Parameters
+    ----------
+    cache
+        Keys and values of the L prompt tokens and C context cells.
+    blocks
+        Their blocks (see :mod:`sccalmflow.flow.tokens`), shape (P or B, L + C).
+    first_block
+        Block of the first time, shape (P or B,).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sccalmflow.flow import CausalLM, FlowConfig, Prefix, Prompts, VolterraFlow, backbone_config
+    >>> config = backbone_config("gpt2", vocab_size=10, width=8, n_layers=1, n_heads=2, dropout=0.0, max_positions=16)
+    >>> flow = VolterraFlow(FlowConfig(dim=3), CausalLM.from_config(config))
+    >>> prefix = flow.read_prompts(Prompts(torch.tensor([[0, 4], [2, 9]]), torch.tensor([[False, True], [True, True]])))
+    >>> isinstance(prefix, Prefix), prefix.blocks.tolist(), prefix.first_block.tolist()
+    (True, [[-1, 0], [0, 1]], [1, 2])
+    """
 
     cache: DynamicCache
     blocks: Tensor
@@ -139,6 +203,49 @@ class VolterraFlow(nn.Module):
 
     The language model reads the history ``x(t_0) .. x(t_i)`` of a trajectory, its attention being the quadrature of
     the Volterra integral, and the decoder turns its hidden vector into the law of what comes next.
+
+    Parameters
+    ----------
+    config
+        Shape of the flow.
+    clm
+        The language model; it is trained with the rest.
+
+    Raises
+    ------
+    ValueError
+        Flash attention is asked for together with several tokens at a time, or with a hidden past: it knows causal
+        masks only.
+
+    Examples
+    --------
+    Five sequences of one trajectory each, of the conditions that two prompts name:
+
+    >>> import torch
+    >>> from sccalmflow.flow import CausalLM, FlowConfig, Prompts, VolterraFlow, backbone_config, select_prefix
+    >>> config = backbone_config("gpt2", vocab_size=10, width=8, n_layers=1, n_heads=2, dropout=0.0, max_positions=16)
+    >>> flow = VolterraFlow(FlowConfig(dim=3, n_steps=4), CausalLM.from_config(config))
+    >>> prompts = Prompts(ids=torch.tensor([[1, 4], [2, 9]]), mask=torch.ones(2, 2, dtype=torch.bool))
+    >>> index = torch.tensor([0, 0, 1, 1, 1])
+    >>> endpoint, source = torch.randn(5, 1, 3), torch.randn(5, 1, flow.n_draws, 3)
+    >>> flow.loss(endpoint, source, prompts, index)["loss"].shape
+    torch.Size([5])
+
+    What the loss does, step by step:
+
+    >>> embeddings, blocks, first_block = flow.embed_prompts(prompts)
+    >>> embeddings.shape, blocks.tolist(), first_block.tolist()
+    (torch.Size([2, 2, 8]), [[0, 1], [0, 1]], [2, 2])
+    >>> prefix = select_prefix(flow.read_prompts(prompts), index)
+    >>> trajectory = flow.path.trajectory(source, endpoint, n_steps=4)
+    >>> flow.hidden(trajectory[..., :-1, :], prefix).shape
+    torch.Size([5, 1, 4, 8])
+
+    One more token of each prompt:
+
+    >>> read = flow.read_prompts(prompts)
+    >>> flow.read(torch.randn(2, 1, 8), first_block[:, None], first_block + 1, read.cache, read.blocks).shape
+    torch.Size([2, 1, 8])
     """
 
     def __init__(self, config: FlowConfig, clm: CausalLM) -> None:
@@ -181,7 +288,22 @@ class VolterraFlow(nn.Module):
         return self.path.n_draws(self.config.n_steps)
 
     def embed_prompts(self, prompts: Prompts) -> tuple[Tensor, Tensor, Tensor]:
-        """Embeddings (P, L + C, width) and blocks (P, L + C) before the first time, and its block (P,)."""
+        """What the language model reads before the first time: prompt tokens, then context cells.
+
+        Parameters
+        ----------
+        prompts
+            P distinct prompts of L tokens.
+
+        Returns
+        -------
+        Embeddings (P, L + C, width) and blocks (P, L + C), and the block of the first time (P,).
+
+        Raises
+        ------
+        ValueError
+            The prompts come without the context cells that this network reads.
+        """
         embeddings = self.clm.embed(prompts.ids)
         if self.context_encoder is not None:
             if prompts.context is None:
@@ -191,7 +313,22 @@ class VolterraFlow(nn.Module):
         return embeddings, blocks, first_block
 
     def read_prompts(self, prompts: Prompts) -> Prefix:
-        """Run each distinct prompt through the language model once."""
+        """Run each distinct prompt through the language model once.
+
+        Parameters
+        ----------
+        prompts
+            P distinct prompts.
+
+        Returns
+        -------
+        The prefix of each prompt; :func:`select_prefix` makes those of the sequences from it.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`embed_prompts`.
+        """
         from transformers import DynamicCache
 
         embeddings, blocks, first_block = self.embed_prompts(prompts)
@@ -207,7 +344,25 @@ class VolterraFlow(nn.Module):
         cache: DynamicCache | None = None,
         cached_blocks: Tensor | None = None,
     ) -> Tensor:
-        """Hidden states of new tokens (B, Q, width), under the mask that the configuration asks for."""
+        """Hidden states of new tokens, under the mask that the configuration asks for.
+
+        Parameters
+        ----------
+        tokens
+            Embedded tokens, shape (B, Q, width).
+        blocks
+            Their blocks, shape (B, Q).
+        first_block
+            Block of the first time, shape (B,).
+        cache
+            Keys and values of the tokens before; the new ones are appended.
+        cached_blocks
+            Blocks of those tokens, shape (B, L).
+
+        Returns
+        -------
+        Shape (B, Q, width).
+        """
         keys = blocks if cached_blocks is None else torch.cat([cached_blocks, blocks], dim=1)
         allowed = restriction(blocks, keys, first_block, self.config.memory, self.config.space_mask)
         return self.clm(tokens, blocks, cache, cached_blocks, allowed)
@@ -263,6 +418,11 @@ class VolterraFlow(nn.Module):
         Returns
         -------
         ``loss`` and its parts, each averaged over trajectories and times, shape (B,).
+
+        Raises
+        ------
+        ValueError
+            Prompts without ``index``, or without the context cells that this network reads.
         """
         trajectory = self.path.trajectory(source, endpoint, self.config.n_steps)
         states = trajectory[..., :-1, :]
@@ -273,7 +433,34 @@ class VolterraFlow(nn.Module):
 
 
 def select_prefix(prefix: Prefix, index: Tensor | None) -> Prefix:
-    """The prefix of each sequence, from the distinct ones; its cache is a new one and may grow."""
+    """The prefix of each sequence, from the distinct ones; its cache is a new one and may grow.
+
+    Parameters
+    ----------
+    prefix
+        What :meth:`VolterraFlow.read_prompts` made of P distinct prompts.
+    index
+        Prompt of each sequence, shape (B,).
+
+    Returns
+    -------
+    Prefix of B sequences.
+
+    Raises
+    ------
+    ValueError
+        ``index`` is None.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sccalmflow.flow import CausalLM, FlowConfig, Prompts, VolterraFlow, backbone_config, select_prefix
+    >>> config = backbone_config("gpt2", vocab_size=10, width=8, n_layers=1, n_heads=2, dropout=0.0, max_positions=16)
+    >>> flow = VolterraFlow(FlowConfig(dim=3), CausalLM.from_config(config))
+    >>> prefix = flow.read_prompts(Prompts(torch.tensor([[1, 4], [2, 9]]), torch.ones(2, 2, dtype=torch.bool)))
+    >>> select_prefix(prefix, torch.tensor([0, 1, 1])).blocks.tolist()
+    [[0, 1], [0, 1], [0, 1]]
+    """
     if index is None:
         raise ValueError("With prompts, `index` must say which prompt each sequence has.")
     return Prefix(select_sequences(prefix.cache, index), prefix.blocks[index], prefix.first_block[index])

@@ -40,6 +40,25 @@ def rollout(
     Returns
     -------
     Trajectories x_0 .. x_T, shape (B, M, T + 1, D); the last state is the predicted cell.
+
+    Raises
+    ------
+    ValueError
+        A prefix without ``index``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sccalmflow.flow import CausalLM, FlowConfig, Prompts, VolterraFlow, backbone_config, rollout
+    >>> config = backbone_config("gpt2", vocab_size=10, width=8, n_layers=1, n_heads=2, dropout=0.0, max_positions=16)
+    >>> flow = VolterraFlow(FlowConfig(dim=3, n_steps=4), CausalLM.from_config(config)).eval()
+    >>> prefix = flow.read_prompts(Prompts(torch.tensor([[1, 4]]), torch.ones(1, 2, dtype=torch.bool)))
+    >>> source, noise = torch.randn(5, 1, flow.n_draws, 3), torch.randn(5, 1, 4, flow.decoder.noise_dim)
+    >>> trajectories = rollout(flow, source, noise, prefix=prefix, index=torch.zeros(5, dtype=torch.long))
+    >>> trajectories.shape
+    torch.Size([5, 1, 5, 3])
+    >>> torch.equal(trajectories[:, :, 0], source[:, :, 0])
+    True
     """
     from transformers import DynamicCache
 
@@ -68,9 +87,25 @@ def rollout_uncached(
     index: Tensor | None = None,
     temperature: float = 1.0,
 ) -> Tensor:
-    """The same as :func:`rollout`, the whole sequence run again at each time, prompt included.
+    """As :func:`rollout`, the whole sequence run again at each time, prompt included.
 
-    It is here to check the cached rollout against, and to measure what the cache saves.
+    It is here to check the cached rollout against, and to measure what the cache saves. All but ``prompts`` is as for
+    :func:`rollout`.
+
+    Parameters
+    ----------
+    prompts
+        Distinct prompts; None for a flow without.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sccalmflow.flow import CausalLM, FlowConfig, VolterraFlow, backbone_config, rollout, rollout_uncached
+    >>> config = backbone_config("gpt2", vocab_size=10, width=8, n_layers=1, n_heads=2, dropout=0.0, max_positions=16)
+    >>> flow = VolterraFlow(FlowConfig(dim=3, n_steps=4), CausalLM.from_config(config)).eval()
+    >>> source, noise = torch.randn(5, 1, flow.n_draws, 3), torch.randn(5, 1, 4, flow.decoder.noise_dim)
+    >>> torch.allclose(rollout_uncached(flow, source, noise), rollout(flow, source, noise), atol=1e-5)
+    True
     """
     states = [flow.path.start(source)]
     per_time = flow.config.n_trajectories * flow.config.n_space_tokens

@@ -113,6 +113,16 @@ class CaLMFlowModel(TrainingMixin, PredictionMixin, BaseModelClass):
     >>> pred = model.predict_perturbation(heldout, n_cells=20, show_progress=False)
     >>> pred.shape
     (40, 100)
+
+    Saved and loaded, it predicts the same:
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     model.save(folder)
+    ...     loaded = scf.CaLMFlowModel.load(folder)
+    >>> again = loaded.predict_perturbation(heldout, n_cells=20, show_progress=False)
+    >>> bool(abs(again.X - pred.X).max() < 1e-3)
+    True
     """
 
     def __init__(
@@ -314,10 +324,16 @@ class CaLMFlowModel(TrainingMixin, PredictionMixin, BaseModelClass):
         device
             Where to put the network.
 
+        Returns
+        -------
+        The model, ready to predict. It cannot be trained further, since a saved model holds no training data.
+
         Raises
         ------
         FileNotFoundError
             No such folder, or a file in it is missing.
+        ImportError
+            The model has low-rank adapters, and peft is not installed.
         ValueError
             The folder holds something else, or a file is damaged.
         """

@@ -72,6 +72,8 @@ def evaluation(
     ...     {"condition": "B, IL-6", "method": ["mine", "control"], "metric": "edistance", "value": [0.5, 2.0]}
     ... ).assign(ci_low=[0.4, 1.9], ci_high=[0.6, 2.1], direction="lower", best=0.0)
     >>> axes = scf.pl.evaluation(report)
+    >>> axes.shape
+    (1,)
     """
     from sccalmflow._checks import one_of
 

@@ -29,7 +29,9 @@ _PARTS = 10
 class PCA:
     """A fitted projection between genes and scaled principal-component scores.
 
-    Attributes
+    :func:`pca` fits it, and :meth:`from_anndata` reads it back.
+
+    Parameters
     ----------
     mean
         Mean expression of the training cells, ``(n_genes,)``.
@@ -49,12 +51,14 @@ class PCA:
     Examples
     --------
     >>> import numpy as np
+    >>> from anndata import AnnData
+    >>> from sccalmflow.pp import PCA
     >>> line = PCA(
     ...     mean=np.array([1.0, 2.0]),
     ...     loadings=np.array([[0.6], [0.8]]),
     ...     scale=2.0,
     ...     variance_ratio=np.array([1.0]),
-    ...     shrinkage=np.array([1.0]),
+    ...     shrinkage=np.array([0.8]),
     ...     var_names=np.array(["CD3D", "LYZ"]),
     ... )
     >>> scores = line.transform(np.array([[4.0, 6.0]]))
@@ -62,6 +66,13 @@ class PCA:
     [[2.5]]
     >>> line.inverse(scores).tolist()
     [[4.0, 6.0]]
+    >>> line.as_new_cells(scores, centre=np.zeros(1)).tolist()
+    [[2.0]]
+    >>> adata = AnnData(np.array([[4.0, 6.0]]))
+    >>> adata.var_names = ["CD3D", "LYZ"]
+    >>> line.store(adata)
+    >>> PCA.from_anndata(adata).scale
+    2.0
     """
 
     mean: np.ndarray
@@ -77,7 +88,22 @@ class PCA:
         return self.loadings.shape[1]
 
     def transform(self, X: Any) -> np.ndarray:
-        """Scores of cells, ``(n_cells, n_comps)`` float32, from expression ``(n_cells, n_genes)``, dense or sparse."""
+        """Scores of cells.
+
+        Parameters
+        ----------
+        X
+            Expression on the scale of the fit (log1p), ``(n_cells, n_genes)``, dense or sparse.
+
+        Returns
+        -------
+        Scaled scores, ``(n_cells, n_comps)`` float32.
+
+        Raises
+        ------
+        ValueError
+            Another number of genes than that of the fit.
+        """
         if X.shape[1] != len(self.mean):
             raise ValueError(f"X has {X.shape[1]} genes, but the projection was fitted on {len(self.mean)}.")
         # (X - mean) @ loadings, multiplied out: subtracting the mean would make a sparse matrix dense.
@@ -85,7 +111,22 @@ class PCA:
         return (scores / self.scale).astype(np.float32)
 
     def inverse(self, scores: np.ndarray) -> np.ndarray:
-        """Expression ``(n_cells, n_genes)`` float32 of scores ``(n_cells, n_comps)``; linear, so not clipped at 0."""
+        """Expression that scores stand for; linear, so not clipped at 0.
+
+        Parameters
+        ----------
+        scores
+            Scaled scores, ``(n_cells, n_comps)``.
+
+        Returns
+        -------
+        Expression on the scale of the fit, ``(n_cells, n_genes)`` float32.
+
+        Raises
+        ------
+        ValueError
+            Another number of components.
+        """
         scores = np.asarray(scores, dtype=np.float32)
         if scores.shape[1] != self.n_comps:
             raise ValueError(f"scores have {scores.shape[1]} components, but the projection has {self.n_comps}.")
@@ -94,15 +135,35 @@ class PCA:
         return genes
 
     def as_new_cells(self, scores: np.ndarray, centre: np.ndarray) -> np.ndarray:
-        """Scores drawn in towards a centre by the ``shrinkage``; float32, any shape that ends in ``n_comps``.
+        """Scores drawn in towards a centre by the ``shrinkage``.
 
         What a model of training cells predicts varies as these do; the cells that the prediction stands for were not in
         the fit, and vary less.
+
+        Parameters
+        ----------
+        scores
+            Scaled scores, any shape that ends in ``n_comps``.
+        centre
+            Where to, usually their mean; a shape that broadcasts with that of the scores.
+
+        Returns
+        -------
+        Scores of the same shape, float32.
         """
         return (centre + (scores - centre) * self.shrinkage).astype(np.float32)
 
     def store(self, adata: AnnData, key: str = "X_pca") -> None:
-        """Write the projection to ``varm`` and ``uns``, where :meth:`from_anndata` finds it."""
+        """Write the projection to ``varm`` and ``uns``, where :meth:`from_anndata` finds it.
+
+        Parameters
+        ----------
+        adata
+            Cells with the genes of the fit. It is changed; what it had under the key is replaced.
+        key
+            Key of the scores in ``obsm``. For the default, loadings go to ``varm["PCs"]`` and the rest to
+            ``uns["pca"]``, as in scanpy; another key is the name of both.
+        """
         varm_key, uns_key = _keys(key)
         adata.varm[varm_key] = self.loadings
         adata.uns[uns_key] = {
@@ -115,7 +176,18 @@ class PCA:
 
     @classmethod
     def from_anndata(cls, adata: AnnData, key: str = "X_pca") -> PCA:
-        """Read what :func:`pca` left in an AnnData under ``key``.
+        """Read what :func:`pca` left in an AnnData.
+
+        Parameters
+        ----------
+        adata
+            Cells with the genes of the fit, in its order.
+        key
+            Key of the scores in ``obsm``, as in :meth:`store`.
+
+        Returns
+        -------
+        The projection.
 
         Raises
         ------

@@ -27,7 +27,7 @@ def pearson(x: np.ndarray, y: np.ndarray) -> float:
     Raises
     ------
     ValueError
-        Different genes, no cells, or values that are not finite.
+        Different genes, no cells, values that are not finite, or fewer than two genes.
 
     Examples
     --------
@@ -56,7 +56,7 @@ def spearman(x: np.ndarray, y: np.ndarray) -> float:
     Raises
     ------
     ValueError
-        Different genes, no cells, or values that are not finite.
+        Different genes, no cells, values that are not finite, or fewer than two genes.
 
     Examples
     --------
@@ -89,7 +89,7 @@ def r2_corr(x: np.ndarray, y: np.ndarray) -> float:
     Raises
     ------
     ValueError
-        Different genes, no cells, or values that are not finite.
+        Different genes, no cells, values that are not finite, or fewer than two genes.
 
     Examples
     --------

@@ -46,6 +46,9 @@ class LeidenClassifier:
     (2, 1.0)
     >>> classifier.predict(y[:2] + 0.1)
     array([0, 0])
+    >>> classifier.probabilities(y[-2:]).round(1)
+    array([[0., 1.],
+           [0., 1.]])
     """
 
     labels: np.ndarray

@@ -66,6 +66,12 @@ class Metric:
         For a metric ``2 E c(X, Y) - E c(X, X') - E c(Y, Y')``: makes c, a function of squared distances, from the true
         cells. The bootstrap is then much faster, and counts no pair of a cell with its own copy.
 
+    Raises
+    ------
+    ValueError
+        An unknown ``direction``, ``space`` or need, or a combination that makes no sense: controls, other means or top
+        genes outside of the space "genes", the classifier outside of "pcs", pooled genes, a UMAP that is not pooled.
+
     Examples
     --------
     >>> import numpy as np

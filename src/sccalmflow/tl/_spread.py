@@ -25,7 +25,7 @@ def std_ratio(x: np.ndarray, y: np.ndarray) -> float:
     Raises
     ------
     ValueError
-        Fewer than two cells in a sample, or different features.
+        Fewer than two cells in a sample, different features, or values that are not finite.
 
     Examples
     --------
@@ -60,7 +60,7 @@ def variance_ratio(x: np.ndarray, y: np.ndarray) -> float:
     Raises
     ------
     ValueError
-        Fewer than two cells in a sample, or different features.
+        Fewer than two cells in a sample, different features, or values that are not finite.
 
     Examples
     --------
@@ -97,7 +97,7 @@ def correlation_error(x: np.ndarray, y: np.ndarray) -> float:
     Raises
     ------
     ValueError
-        Fewer than two cells in a sample, or different features.
+        Fewer than two cells in a sample, different features, or values that are not finite.
 
     Examples
     --------
@@ -142,7 +142,8 @@ def duplicate_rate(x: np.ndarray, y: np.ndarray, *, closeness: float = 0.05) -> 
     Raises
     ------
     ValueError
-        Fewer than two cells in a sample, different features, or ``closeness`` that is not positive.
+        Fewer than two cells in a sample, different features, values that are not finite, or ``closeness`` that is not
+        positive.
 
     Examples
     --------
@@ -169,6 +170,9 @@ def _samples(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(f"give cells x features with the same features; the shapes are {x.shape} and {y.shape}.")
     if min(len(x), len(y)) < 2:
         raise ValueError(f"a standard deviation needs at least 2 cells; there are {len(x)} and {len(y)}.")
+    # Features without a number as their deviation would pass for features that do not vary, and be left out.
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        raise ValueError("the samples hold NaN or infinite values.")
     return x, y
 
 

@@ -53,10 +53,19 @@ _COMPARED = 2_000
 
 @dataclass(frozen=True)
 class Setup:
-    """Effort, passes of the classifier over its images, and updates, time points and width of the flow.
+    """How much work the table is.
 
     Small images need smaller flows, and few images more passes. A competitor, whose updates read one time and not all,
     has four times as many, and keeps the best of five stages.
+
+    Parameters
+    ----------
+    effort
+        Samples of a run, and most updates of it.
+    n_passes
+        Most passes of the classifier over its images.
+    n_updates, n_steps, width
+        Updates, time points and hidden width of the flow.
     """
 
     effort: Effort
@@ -73,7 +82,21 @@ _UPDATES_OF_COMPETITORS = 4
 
 
 def models(names: Sequence[str], dim: int, setup: Setup) -> dict[str, tuple[str, Recipe | Competitor]]:
-    """Name for files, name for readers and recipe of each row of the table."""
+    """Rows of the table.
+
+    Parameters
+    ----------
+    names
+        Some of ``MODELS``; a flow has one row for each number of space tokens.
+    dim
+        Pixels of an image.
+    setup
+        How much work they are.
+
+    Returns
+    -------
+    By name for files: name for readers, and recipe.
+    """
 
     def flow(name: str, n_space_tokens: int) -> Recipe:
         build = paper if name == "paper" else resampled
@@ -99,7 +122,27 @@ def models(names: Sequence[str], dim: int, setup: Setup) -> dict[str, tuple[str,
 def table_6(
     images: Images, names: Sequence[str], seeds: Sequence[int], setup: Setup, folder: Path, *, tag: str = ""
 ) -> str:
-    """Train and score all models; write the table and the picture, and return the table."""
+    """Train and score all models; write the table and the picture.
+
+    Parameters
+    ----------
+    images
+        Training and test images.
+    names
+        Some of ``MODELS``.
+    seeds
+        One run of each model for each.
+    setup
+        How much work they are.
+    folder
+        Where the files go. Runs that are there already, with the same settings, are not repeated.
+    tag
+        What the names of all files end in.
+
+    Returns
+    -------
+    The table, in Markdown.
+    """
     data = Data.hold_back(images.standardise(images.train))
     # Fitted only where something is left to score.
     classifier = cache(partial(DigitClassifier.fit, images, max_passes=setup.n_passes))
@@ -153,7 +196,13 @@ def table_6(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line."""
+    """Command line.
+
+    Parameters
+    ----------
+    arguments
+        What follows the name of the command; those of the process when None.
+    """
     parser = argparse.ArgumentParser(prog="python -m sccalmflow.validation.mnist", description=__doc__)
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="with the four idx files of MNIST")
     parser.add_argument("--digits", action="store_true", help="the 8 x 8 digits of scikit-learn, offline")

@@ -59,7 +59,23 @@ AnyRecipe = Recipe | Competitor | CountModel
 
 
 def models(names: Sequence[str], dim: int, effort: Effort, n_epochs: int | None) -> dict[str, tuple[str, AnyRecipe]]:
-    """Name for files, name for readers and recipe of each row of the table."""
+    """Rows of the table.
+
+    Parameters
+    ----------
+    names
+        Some of ``MODELS``; the paper's flow has one row for each number of trajectories.
+    dim
+        Principal components of a cell.
+    effort
+        Most updates of a run.
+    n_epochs
+        Epochs of scVI; its own default when None.
+
+    Returns
+    -------
+    By name for files: name for readers, and recipe.
+    """
     default = package_default(dim, n_updates=_UPDATES_OF_FLOWS)
     found: dict[str, tuple[str, AnyRecipe]] = {}
     for name in names:
@@ -92,7 +108,28 @@ def table_3(
     tag: str = "",
     n_epochs: int | None = None,
 ) -> str:
-    """Train and score all models; write the table and the picture, and return the table.
+    """Train and score all models; write the table and the picture.
+
+    Parameters
+    ----------
+    cells
+        Scaled PCs of training and held-out cells, with counts where there are any.
+    names
+        Some of ``MODELS``.
+    seeds
+        One run of each model for each.
+    effort
+        Samples of a run, and most updates of it.
+    folder
+        Where the files go. Runs that are there already, with the same settings, are not repeated.
+    tag
+        What the names of all files end in.
+    n_epochs
+        Epochs of scVI; its own default when None.
+
+    Returns
+    -------
+    The table, in Markdown.
 
     Raises
     ------
@@ -153,7 +190,13 @@ def table_3(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line."""
+    """Command line.
+
+    Parameters
+    ----------
+    arguments
+        What follows the name of the command; those of the process when None.
+    """
     parser = argparse.ArgumentParser(prog="python -m sccalmflow.validation.single_cell", description=__doc__)
     parser.add_argument("--data", type=Path, metavar="FILE.h5ad", help="counts or log1p values of cells")
     parser.add_argument("--comps", type=int, default=50, help="principal components; 1,000 in the paper, 50 by default")

@@ -29,7 +29,23 @@ FIGURES = {"4": figure_4, "8": figure_8}
 
 
 def table(experiment: Experiment, chosen: Table, models: Sequence[str], seeds: Sequence[int]) -> list[Result]:
-    """Floors and runs of a table."""
+    """Floors and runs of a table.
+
+    Parameters
+    ----------
+    experiment
+        The folder, and how much work a run is.
+    chosen
+        Tasks of the table.
+    models
+        Which to train, some of ``MODELS``.
+    seeds
+        One run of each model for each.
+
+    Returns
+    -------
+    What the truth itself scores on each task, then every run.
+    """
     results = []
     for name in chosen.tasks:
         results += experiment.floors(name)
@@ -39,7 +55,21 @@ def table(experiment: Experiment, chosen: Table, models: Sequence[str], seeds: S
 
 
 def ablation(experiment: Experiment, names: Sequence[str], seeds: Sequence[int]) -> list[Result]:
-    """Floors and runs of each variant."""
+    """Floors and runs of each variant of the flow.
+
+    Parameters
+    ----------
+    experiment
+        The folder, and how much work a run is.
+    names
+        Tasks.
+    seeds
+        One run of each variant for each.
+
+    Returns
+    -------
+    What the truth itself scores on each task, then every run.
+    """
     results = []
     for name in names:
         results += experiment.floors(name)
@@ -49,7 +79,19 @@ def ablation(experiment: Experiment, names: Sequence[str], seeds: Sequence[int])
 
 
 def write_results(experiment: Experiment, stem: str, results: Sequence[Result], names: Sequence[str]) -> None:
-    """Write and print a table, and draw a sample of each model."""
+    """Write and print a table, and draw a sample of each model.
+
+    Parameters
+    ----------
+    experiment
+        The folder, and how much work a run is.
+    stem
+        Name of the two files, without suffix.
+    results
+        Floors and runs.
+    names
+        Tasks to draw the truth of.
+    """
     generator = Generator().manual_seed(REPORT_SEED)
     n = experiment.effort.evaluation.n_samples
     tasks = [TASKS[name] for name in names]
@@ -61,7 +103,17 @@ def write_results(experiment: Experiment, stem: str, results: Sequence[Result], 
 
 
 def write_curves(experiment: Experiment, stem: str, curves: Curves) -> None:
-    """Write and print the numbers of a figure, and draw it."""
+    """Write and print the numbers of a figure, and draw it.
+
+    Parameters
+    ----------
+    experiment
+        The folder to write to.
+    stem
+        Name of the two files, without suffix.
+    curves
+        What to draw.
+    """
     text = curves_table(curves)
     experiment.file(stem, suffix=".md").write_text(text)
     draw_curves(curves).savefig(experiment.file(stem, suffix=".png"))
@@ -69,7 +121,13 @@ def write_curves(experiment: Experiment, stem: str, curves: Curves) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line."""
+    """Command line.
+
+    Parameters
+    ----------
+    arguments
+        What follows the name of the command; those of the process when None.
+    """
     parser = argparse.ArgumentParser(prog="python -m sccalmflow.validation.synthetic", description=__doc__)
     parser.add_argument("--table", nargs="+", choices=TABLES, default=[])
     parser.add_argument("--figure", nargs="+", choices=FIGURES, default=[])
