@@ -43,8 +43,7 @@ def run(split: Split, name: str, settings: Settings, seed: int, n_cells: int) ->
         "method": name,
         "seed": seed,
         "metrics": means.to_dict(orient="index"),
-        **made,
-        "cells_per_second": round(pred.n_obs / made["prediction_seconds"], 1),
+        # A peer says what its own process took, and which versions it has.
         "peak_memory_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
         "threads": torch.get_num_threads(),
         "processor": platform.processor() or platform.machine(),
@@ -52,6 +51,8 @@ def run(split: Split, name: str, settings: Settings, seed: int, n_cells: int) ->
             "python": platform.python_version(),
             **{package: version(package) for package in ("sccalmflow", "torch", "scvi-tools")},
         },
+        **made,
+        "cells_per_second": round(pred.n_obs / made["prediction_seconds"], 1),
     } | {key: round(made[key], 2) for key in ("training_seconds", "prediction_seconds")}
     return result, report.drop(columns=list(split.keys))
 

@@ -16,6 +16,7 @@ from typing import Any
 import anndata as ad
 import numpy as np
 import torch
+from benchmarks import peers
 from benchmarks.splits import Split
 from scipy import sparse
 
@@ -23,6 +24,8 @@ import sccalmflow as scf
 from sccalmflow.baselines._generative_model import GenerativeModel
 
 Settings = dict[str, Any]
+# A peer that needs longer on a data set of this size is of no use to anybody with a laptop.
+_LIMIT_S = 3600
 Predict = Callable[[Split, Settings, int, int], tuple[ad.AnnData, dict[str, Any]]]
 
 
@@ -100,6 +103,7 @@ def generative(
         "prediction_seconds": seconds - seen["seconds"],
         "parameters": seen["parameters"],
         "history": dict(zip(made["scores_after"].tolist(), made["scores"].tolist(), strict=True)),
+        "n_updates": made["n_updates"],
         "settings": {"method": method, "source": source, **settings},
     }
 
@@ -177,6 +181,26 @@ def _from_prior(model: Any, train: ad.AnnData, split: Split, condition: dict[str
     return cells
 
 
+def peer(split: Split, settings: Settings, seed: int, n_cells: int, *, name: str) -> tuple[ad.AnnData, dict[str, Any]]:
+    """Another system, in an environment of its own."""
+    train = split.adata[split.adata.obs["split"] == "train"].copy()
+    try:
+        pred, made = peers.predict(
+            peers.PEERS[name],
+            train,
+            split.heldout,
+            perturbation_key="perturbation",
+            control=split.control,
+            n_cells=n_cells,
+            settings=settings,
+            seed=seed,
+            limit_s=_LIMIT_S,
+        )
+    except peers.PeerUnavailable as reason:
+        raise NotAvailable(str(reason)) from None
+    return pred, {**made, "settings": settings | made.get("settings", {})}
+
+
 def _rows(split: Split) -> list[dict[str, str]]:
     return split.heldout.astype(str).to_dict(orient="records")
 
@@ -207,3 +231,5 @@ METHODS["ddpm"] = Method(
     "DDPM", partial(generative, method="ddpm", source="noise", score_every=100), (_AS_WIDE, {**_AS_WIDE, "lr": 3e-4})
 )
 METHODS["scvi"] = Method("scVI", scvi, ({}, {"n_latent": 30}))
+for _name, _label in (("cpa", "CPA"), ("cellflow", "CellFlow"), ("scgen", "scGen"), ("scgpt", "scGPT, from scratch")):
+    METHODS[_name] = Method(_label, partial(peer, name=_name), peers.PEERS[_name].grid)
