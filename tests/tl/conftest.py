@@ -49,7 +49,7 @@ def pred(_truth):
     # Cells keep their condition's mean and get noise of their own.
     for (_, _), rows in cells.obs.groupby(["cell_type", "perturbation"]).indices.items():
         cells.X[rows] = np.clip(cells.X[rows].mean(0) + rng.normal(0, 0.4, cells.X[rows].shape), 0, None)
-    cells.obsm["X_pca"] = scf.pp._pca.PCA.from_anndata(_truth).transform(cells.X)
+    cells.obsm["X_pca"] = scf.pp.PCA.from_anndata(_truth).transform(cells.X)
     cells.uns["sccalmflow"] = {"condition_keys": ["cell_type", "perturbation"], "split_key": "split", **KEYS}
     cells.obs["novelty"] = "unseen combination"
     return cells

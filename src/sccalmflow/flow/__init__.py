@@ -1,9 +1,11 @@
 """Volterra flow matching with a causal language model, in pure torch."""
 
 from .clm import AttentionName, BackboneName, CausalLM, backbone_config
+from .config import FlowConfig
 from .decoders import DecoderName, EnergyDecoder, GaussianDecoder, MixtureDecoder, RegressionDecoder, VariationalDecoder
-from .network import FlowConfig, Prefix, Prompts, VolterraFlow, select_prefix
+from .network import VolterraFlow
 from .paths import PathName, ResampledPath, StraightPath, pair_by_optimal_transport
+from .prefix import Prefix, Prompts, select_prefix
 from .rollout import rollout, rollout_uncached
 
 __all__ = [

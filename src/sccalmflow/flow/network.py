@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, get_args
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from .clm import CausalLM, select_sequences
+from .clm import CausalLM
+from .config import FlowConfig
 from .decoders import (
     Decoder,
-    DecoderName,
     EnergyDecoder,
     GaussianDecoder,
     MixtureDecoder,
@@ -20,182 +18,12 @@ from .decoders import (
     VariationalDecoder,
     mlp,
 )
-from .paths import PATHS, PathName
-from .tokens import MemoryName, SpaceMaskName, StateEncoder, prefix_blocks, restriction, split_tokens, time_blocks
+from .paths import PATHS
+from .prefix import Prefix, Prompts, select_prefix
+from .tokens import StateEncoder, prefix_blocks, restriction, split_tokens, time_blocks
 
 if TYPE_CHECKING:
     from transformers import DynamicCache
-
-
-@dataclass(frozen=True)
-class FlowConfig:
-    """Shape of the flow around the language model.
-
-    Parameters
-    ----------
-    dim
-        Scores in a state, D.
-    path
-        ``"resampled"`` or ``"straight"``, see :mod:`sccalmflow.flow.paths`.
-    decoder
-        ``"energy"``, ``"gaussian"`` and ``"mixture"`` (need the resampled path), ``"variational"`` or
-        ``"regression"``, see :mod:`sccalmflow.flow.decoders`.
-    n_steps
-        Time steps T from the source to the data.
-    n_space_tokens
-        Space tokens K of each state.
-    n_trajectories
-        Trajectories M that share a sequence.
-    n_context_cells
-        Control cells shown after the prompt.
-    n_hidden
-        Width of the decoder's hidden layer.
-    n_latent
-        Latent size of the variational and the energy decoder.
-    kl_weight
-        Weight of the variational decoder's divergence; 0.3 is what public research code of the paper's group used.
-    nll_weight
-        Weight of the Gaussian decoder's likelihood.
-    precision_power
-        Power of the predicted precision that weights its squared errors, from 0 to 1.
-    n_components
-        Components of the mixture decoder.
-    memory
-        ``"full"``: a state sees all earlier ones. ``"markov"``, for ablation: the prompt and its own time only.
-    space_mask
-        ``"block"``: the tokens of a time see each other. ``"causal"``, for ablation: only those before them.
-
-    Raises
-    ------
-    ValueError
-        A number is out of bounds, there are more space tokens than scores, a mask has an unknown name, or a decoder
-        that needs the resampled path is asked for on a straight one.
-
-    Examples
-    --------
-    >>> from sccalmflow.flow import FlowConfig
-    >>> config = FlowConfig(dim=50, n_steps=8)
-    >>> config.path, config.decoder
-    ('resampled', 'gaussian')
-    >>> FlowConfig(dim=50, path="straight")
-    Traceback (most recent call last):
-    ValueError: decoder="gaussian" needs path="resampled": ...
-    """
-
-    dim: int
-    path: PathName = "resampled"
-    decoder: DecoderName = "gaussian"
-    n_steps: int = 4
-    n_space_tokens: int = 1
-    n_trajectories: int = 1
-    n_context_cells: int = 0
-    n_hidden: int = 384
-    n_latent: int = 16
-    kl_weight: float = 0.3
-    nll_weight: float = 0.2
-    precision_power: float = 0.5
-    n_components: int = 4
-    memory: MemoryName = "full"
-    space_mask: SpaceMaskName = "block"
-
-    def __post_init__(self) -> None:
-        for name in ("dim", "n_steps", "n_space_tokens", "n_trajectories", "n_hidden", "n_latent", "n_components"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
-        if not 0 <= self.precision_power <= 1:
-            raise ValueError(f"precision_power={self.precision_power} must lie between 0 and 1.")
-        if self.n_context_cells < 0:
-            raise ValueError(f"n_context_cells={self.n_context_cells} must not be negative.")
-        for name in ("kl_weight", "nll_weight"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name}={getattr(self, name)} must be a number of at least 0.")
-        if self.n_space_tokens > self.dim:
-            raise ValueError(
-                f"n_space_tokens={self.n_space_tokens} does not fit a state of {self.dim} scores: a space token holds "
-                "at least one. Use fewer space tokens."
-            )
-        for name, choices in (("memory", get_args(MemoryName)), ("space_mask", get_args(SpaceMaskName))):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name}={getattr(self, name)!r} is not one of {', '.join(map(repr, choices))}.")
-        if self.decoder in ("energy", "gaussian", "mixture") and self.path != "resampled":
-            raise ValueError(
-                f'decoder="{self.decoder}" needs path="resampled": on a straight path two states in sequence give the '
-                'endpoint away, and its posterior has no spread to learn. Choose path="resampled" or '
-                'decoder="variational".'
-            )
-
-
-class Prompts(NamedTuple):
-    """Distinct prompts, left-padded.
-
-    Parameters
-    ----------
-    ids
-        Token ids, shape (P, L).
-    mask
-        True at real tokens, False at padding, shape (P, L).
-    context
-        The control cells that describe each prompt's context, shape (P, C, D) in scaled scores; None for a flow
-        without context cells.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from sccalmflow.flow import Prompts
-    >>> mask = torch.tensor([[False, True, True], [True, True, True]])
-    >>> prompts = Prompts(ids=torch.tensor([[0, 4, 7], [2, 4, 9]]), mask=mask)
-    >>> prompts.to(torch.device("cpu")).ids.shape
-    torch.Size([2, 3])
-    """
-
-    ids: Tensor
-    mask: Tensor
-    context: Tensor | None = None
-
-    def to(self, device: torch.device) -> Prompts:
-        """The same on another device.
-
-        Parameters
-        ----------
-        device
-            Where to.
-
-        Returns
-        -------
-        New prompts, with the tensors of this one where they are there already.
-        """
-        context = None if self.context is None else self.context.to(device)
-        return Prompts(self.ids.to(device), self.mask.to(device), context)
-
-
-class Prefix(NamedTuple):
-    """What comes before the first time, already read by the language model.
-
-    :meth:`VolterraFlow.read_prompts` makes one of P distinct prompts, :func:`select_prefix` one of B sequences.
-
-    Parameters
-    ----------
-    cache
-        Keys and values of the L prompt tokens and C context cells.
-    blocks
-        Their blocks (see :mod:`sccalmflow.flow.tokens`), shape (P or B, L + C).
-    first_block
-        Block of the first time, shape (P or B,).
-
-    Examples
-    --------
-    >>> import torch
-    >>> from sccalmflow.flow import CausalLM, FlowConfig, Prefix, Prompts, VolterraFlow, backbone_config
-    >>> config = backbone_config("gpt2", vocab_size=10, width=8, n_layers=1, n_heads=2, dropout=0.0, max_positions=16)
-    >>> flow = VolterraFlow(FlowConfig(dim=3), CausalLM.from_config(config))
-    >>> prefix = flow.read_prompts(Prompts(torch.tensor([[0, 4], [2, 9]]), torch.tensor([[False, True], [True, True]])))
-    >>> isinstance(prefix, Prefix), prefix.blocks.tolist(), prefix.first_block.tolist()
-    (True, [[-1, 0], [0, 1]], [1, 2])
-    """
-
-    cache: DynamicCache
-    blocks: Tensor
-    first_block: Tensor
 
 
 class VolterraFlow(nn.Module):
@@ -430,37 +258,3 @@ class VolterraFlow(nn.Module):
         hidden = self.hidden(states, prefix)
         terms = self.decoder.loss(hidden, states, trajectory, generator=generator)
         return {name: value.mean((1, 2)) for name, value in terms.items()}
-
-
-def select_prefix(prefix: Prefix, index: Tensor | None) -> Prefix:
-    """The prefix of each sequence, from the distinct ones; its cache is a new one and may grow.
-
-    Parameters
-    ----------
-    prefix
-        What :meth:`VolterraFlow.read_prompts` made of P distinct prompts.
-    index
-        Prompt of each sequence, shape (B,).
-
-    Returns
-    -------
-    Prefix of B sequences.
-
-    Raises
-    ------
-    ValueError
-        ``index`` is None.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from sccalmflow.flow import CausalLM, FlowConfig, Prompts, VolterraFlow, backbone_config, select_prefix
-    >>> config = backbone_config("gpt2", vocab_size=10, width=8, n_layers=1, n_heads=2, dropout=0.0, max_positions=16)
-    >>> flow = VolterraFlow(FlowConfig(dim=3), CausalLM.from_config(config))
-    >>> prefix = flow.read_prompts(Prompts(torch.tensor([[1, 4], [2, 9]]), torch.ones(2, 2, dtype=torch.bool)))
-    >>> select_prefix(prefix, torch.tensor([0, 1, 1])).blocks.tolist()
-    [[0, 1], [0, 1], [0, 1]]
-    """
-    if index is None:
-        raise ValueError("With prompts, `index` must say which prompt each sequence has.")
-    return Prefix(select_sequences(prefix.cache, index), prefix.blocks[index], prefix.first_block[index])

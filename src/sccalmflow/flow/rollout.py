@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .network import Prefix, Prompts, VolterraFlow, select_prefix
+from .network import VolterraFlow
 from .paths import ResampledPath
+from .prefix import Prefix, Prompts, select_prefix
 from .tokens import split_tokens, time_blocks
 
 

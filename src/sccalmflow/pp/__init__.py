@@ -2,6 +2,7 @@
 
 from ._highly_variable import highly_variable_genes
 from ._hold_out import hold_out
-from ._pca import PCA, pca, reconstruct
+from ._pca import pca, reconstruct
+from ._projection import PCA
 
 __all__ = ["PCA", "highly_variable_genes", "hold_out", "pca", "reconstruct"]

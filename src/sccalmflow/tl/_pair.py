@@ -148,7 +148,7 @@ def _pcs(pred: AnnData, name: str, truth: Cells) -> np.ndarray:
         if scores.shape[1] != expected:
             raise ValueError(f"{name}.obsm['X_pca'] has {scores.shape[1]} components and truth's {expected}.")
         return scores
-    from sccalmflow.pp._pca import PCA
+    from sccalmflow.pp import PCA
 
     order = _gene_order(pred, name, truth.adata)
     return PCA.from_anndata(truth.adata).transform(pred.X if order is None else pred.X[:, order])

@@ -13,7 +13,7 @@ from scipy import sparse
 from sccalmflow import _checks
 from sccalmflow.datasets import simulated_cytokines
 from sccalmflow.datasets._normalise import log_normalised
-from sccalmflow.pp._pca import PCA, pca
+from sccalmflow.pp import PCA, pca
 from sccalmflow.pp._split import HELDOUT, TRAIN
 
 _HELD_OUT = 0.2
