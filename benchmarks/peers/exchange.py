@@ -146,6 +146,10 @@ def used(job: Job, **defaults: object) -> dict:
     return {**defaults, **job.settings}
 
 
+def dense(X: object) -> np.ndarray:
+    return X.toarray() if sparse.issparse(X) else np.asarray(X)
+
+
 def progress(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
