@@ -1,6 +1,6 @@
 """The folder that a peer is given and hands back. Runs in the peers' environments too: no sccalmflow, old anndata.
 
-In: ``train.h5ad`` (training cells), ``targets.csv`` (one row a condition), ``job.json`` (a `Job` without its data).
+In: ``train.h5ad`` (training cells), ``targets.csv`` (one row a condition), ``job.json`` (a `Request`).
 Back: ``pred.h5ad`` (cells with the condition columns), ``info.json`` (what it cost and was made with).
 """
 

@@ -13,7 +13,7 @@ class Peer:
     name: str
     folder: Path
     grid: tuple[dict, ...]
-    """Settings worth trying, the first being those of the peer's own tutorial; choose on validation conditions."""
+    """Settings worth trying, the first being the adapter's defaults; choose on validation conditions."""
 
     @property
     def setup(self) -> str:
@@ -26,7 +26,11 @@ def _peer(name: str, *grid: dict) -> Peer:
 
 
 PEERS = {
-    "cpa": _peer("cpa", {}),
-    "cellflow": _peer("cellflow", {}),
-    "scgen": _peer("scgen", {}),
+    peer.name: peer
+    for peer in (
+        _peer("cpa", {}, {"epochs": 100}, {"learning_rate": 1e-3}, {"adversary": 2.0}),
+        _peer("cellflow", {}, {"iterations": 500}, {"iterations": 3000}, {"covariates": False}),
+        _peer("scgen", {}, {"epochs": 30}, {"n_hidden": 256, "n_latent": 30}),
+        _peer("scgpt", {}, {"steps": 300}, {"learning_rate": 3e-4}, {"width": 128, "heads": 8}),
+    )
 }

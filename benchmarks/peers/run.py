@@ -108,7 +108,9 @@ def _check(train: ad.AnnData, targets: pd.DataFrame, perturbation_key: str, cont
     keys = list(targets.columns)
     missing = [key for key in keys if key not in train.obs]
     if missing or perturbation_key not in keys:
-        raise ValueError(f"targets has the columns {keys}: all must be in train.obs, with {perturbation_key!r} in them.")
+        raise ValueError(
+            f"targets has the columns {keys}: all must be in train.obs, with {perturbation_key!r} in them."
+        )
     seen = set(train.obs[keys].astype(str).itertuples(index=False, name=None))
     position = keys.index(perturbation_key)
     for target in targets.astype(str).itertuples(index=False, name=None):

@@ -47,9 +47,7 @@ def context(job: Job, obs: pd.DataFrame) -> pd.Series:
 
 def train(job: Job, adata: ad.AnnData, settings: dict) -> Scgen:
     Scgen.setup_anndata(adata, batch_key="perturbation", labels_key="context")
-    model = Scgen(
-        adata, n_hidden=settings["n_hidden"], n_latent=settings["n_latent"], dropout_rate=settings["dropout"]
-    )
+    model = Scgen(adata, n_hidden=settings["n_hidden"], n_latent=settings["n_latent"], dropout_rate=settings["dropout"])
     progress(f"training for at most {settings['epochs']} epochs")
     model.train(
         max_epochs=settings["epochs"],
