@@ -31,7 +31,7 @@ class PeerUnavailable(RuntimeError):
 
 
 def environment(peer: Peer) -> Path:
-    """The interpreter of a peer's environment, in the folder SCCALMFLOW_PEERS or else ``.venv-peers``; may not exist."""
+    """Where the interpreter of a peer is, or would be: in SCCALMFLOW_PEERS, or else in ``.venv-peers``."""
     return Path(os.environ.get("SCCALMFLOW_PEERS") or _ROOT / ".venv-peers", peer.name, "bin", "python")
 
 
@@ -109,7 +109,7 @@ def _check(train: ad.AnnData, targets: pd.DataFrame, perturbation_key: str, cont
     missing = [key for key in keys if key not in train.obs]
     if missing or perturbation_key not in keys:
         raise ValueError(
-            f"targets has the columns {keys}: all must be in train.obs, with {perturbation_key!r} in them."
+            f"targets has the columns {keys}: all must be in train.obs, and {perturbation_key!r} one of them."
         )
     seen = set(train.obs[keys].astype(str).itertuples(index=False, name=None))
     position = keys.index(perturbation_key)

@@ -7,8 +7,8 @@ import shutil
 import subprocess
 import sys
 
-from .run import environment
 from .registry import PEERS, Peer
+from .run import environment
 
 # The versions in the requirements were seen to work together there.
 _PYTHON = "3.11"

@@ -106,7 +106,7 @@ def scores_of(job: Job, rows: np.ndarray) -> ad.AnnData:
     one_hot = {}
     for key in job.keys:
         labels = list(job.train.obs[key].cat.categories)
-        one_hot[f"{key}_one_hot"] = dict(zip(labels, np.eye(len(labels), dtype=np.float32)))
+        one_hot[f"{key}_one_hot"] = dict(zip(labels, np.eye(len(labels), dtype=np.float32), strict=True))
     X, scores = np.zeros((len(rows), 0), np.float32), job.train.obsm["X_pca"][rows]
     return ad.AnnData(X, obs=obs, obsm={"X_pca": scores}, uns=one_hot)
 
