@@ -5,8 +5,10 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import sccalmflow as scf
+from sccalmflow.model._sampling import anchored
 
 KEYS = ["cell_type", "perturbation", "chronicity"]
 SENTENCE = "Generate a NK cell stimulated with IL-6 and exposure chronic:"
@@ -146,7 +148,8 @@ def test_cells_of_unseen_conditions_alone_vary_as_new_cells_do(trained, predict,
 
 
 def test_a_lower_temperature_narrows_the_cells(trained, predict, conditions) -> None:
-    spread = [predict(trained, conditions[:1], n_cells=300, temperature=t).obsm["X_pca"].std(0).mean() for t in (0, 1)]
+    options = {"n_cells": 300, "anchor": False}
+    spread = [predict(trained, conditions[:1], temperature=t, **options).obsm["X_pca"].std(0).mean() for t in (0, 1)]
     assert spread[0] < 0.9 * spread[1]
 
 
@@ -305,3 +308,48 @@ def test_ready_sentences_replace_the_template_in_training_and_prediction(cells_o
     assert set(usual.obs["prompt"]) == set(adata.obs["sentence"])
     with pytest.raises(KeyError, match="no column 'sentence'"):
         predict(model, adata.obs[KEYS])
+
+
+# Anchored in control cells
+
+
+def test_without_a_predicted_change_anchored_cells_are_control_cells() -> None:
+    made, controls = torch.randn(40, 3), torch.randn(25, 3) + 5
+    cells = anchored(made, made, controls, torch.Generator().manual_seed(0))
+    assert is_among(cells.numpy(), controls.numpy()).all()
+    assert is_among(controls.numpy(), cells.numpy()).all()  # all are used before one is used again
+
+
+def test_a_change_moves_the_control_cells_whose_partners_it_moves() -> None:
+    # Two clusters, which the model puts in the wrong place and one of which it moves.
+    is_far = torch.arange(20) >= 10
+    controls = torch.where(is_far, 8.0, 0.0)[:, None] + 0.01 * torch.arange(20.0)[:, None]
+    control_cells = controls + 1
+    moved = anchored(control_cells + 3 * is_far[:, None], control_cells, controls, torch.Generator().manual_seed(0))
+    np.testing.assert_allclose(moved.sort(dim=0).values, (controls + 3 * is_far[:, None]).sort(dim=0).values, atol=1e-5)
+
+
+def test_unseen_combinations_alone_are_anchored(trained, predict, conditions) -> None:
+    plain, pred = (predict(trained, conditions, anchor=anchor) for anchor in (False, True))
+    new, *others = (scores(pred, row) - scores(plain, row) for _, row in conditions.iterrows())
+    assert np.abs(new).max() > 0.01
+    assert all(np.abs(other).max() == 0 for other in others)
+    assert (plain.uns["sccalmflow"]["sampling"]["anchor"], pred.uns["sccalmflow"]["sampling"]["anchor"]) == (0, 1)
+
+
+def test_anchored_cells_have_the_mean_change_that_the_model_predicts(trained, predict, cells, conditions) -> None:
+    held, n = conditions[:1], 512
+    unchanged = predict(trained, held.assign(perturbation="control"), n_cells=n, name_context=False)
+    change = predict(trained, held, n_cells=n, anchor=False).obsm["X_pca"].mean(0) - unchanged.obsm["X_pca"].mean(0)
+    moved = predict(trained, held, n_cells=n).obsm["X_pca"].mean(0) - control_scores(cells, "NK", "chronic").mean(0)
+    np.testing.assert_allclose(moved, change, atol=0.1)
+
+
+def test_a_model_that_starts_from_noise_and_sentences_of_ones_own_are_not_anchored(
+    build, train, predict, cells, conditions
+) -> None:
+    model = train(build(cells.copy(), source="noise", n_steps=2))
+    own = conditions[:1].assign(prompt=SENTENCE)
+    for asked in (conditions[:1], own):
+        plain, pred = (predict(model, asked, anchor=anchor).X for anchor in (False, True))
+        np.testing.assert_array_equal(pred, plain)

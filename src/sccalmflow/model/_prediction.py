@@ -11,7 +11,7 @@ import numpy as np
 
 from ._predicted import predicted_anndata
 from ._requests import Asked, make_requests, read_conditions
-from ._sampling import sample_scores
+from ._sampling import ANCHOR_BLOCK, sample_cells
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,6 +42,7 @@ class PredictionMixin:
         n_cells: int = 500,
         control: AnnData | None = None,
         name_context: bool | None = None,
+        anchor: bool = True,
         temperature: float = 1.0,
         seed: int = 0,
         batch_size: int = 1024,
@@ -74,6 +75,13 @@ class PredictionMixin:
             control cells say better what its context is like than a label that training has only read beside other
             perturbations; such a sentence reads ``Generate a cell stimulated with IL-6:``. Sentences of your own are
             taken as they are.
+        anchor
+            Whether the cells of combinations that training has not seen are control cells moved by the change that
+            the model predicts, rather than its cells as they are. It predicts control cells from the same draws,
+            pairs them with measured ones by optimal transport, and moves each of these by what its partner and the
+            perturbed cell of the same draws differ in: what the model gets wrong in both alike cancels, and where it
+            predicts no change the cells are control cells. Takes twice as long. Models that start from noise, and
+            sentences of your own, have no such cells, and are predicted as they are.
         temperature
             Factor on the variance of the decoder's law: 1 samples it, 0 takes its mean.
         seed
@@ -113,13 +121,15 @@ class PredictionMixin:
             raise ValueError(f"seed={seed} must not be negative.")
         state = self._state
         asked = read_conditions(conditions, state, name_context)
-        requests = make_requests(asked, state, control)
-        scores = sample_scores(
+        requests = make_requests(asked, state, control, anchor=anchor)
+        # Whole blocks, and all cells that the centre is of, so that no cell depends on how many are asked for.
+        block = ANCHOR_BLOCK if any(request.control_sentence for request in requests) else _CENTRE_CELLS
+        scores = sample_cells(
             state.flow,
             self._book,
             requests,
             source=state.settings.source,
-            n_cells=max(n_cells, _CENTRE_CELLS),
+            n_cells=-(-n_cells // block) * block,
             temperature=temperature,
             seed=seed,
             batch_size=batch_size,
@@ -127,7 +137,12 @@ class PredictionMixin:
             show_progress=show_progress,
         )
         cells = _as_new_cells(scores.numpy(), asked, state.pca)[:, :n_cells]
-        made = {"seed": seed, "temperature": float(temperature), "control": "given" if control is not None else "pool"}
+        made = {
+            "seed": seed,
+            "temperature": float(temperature),
+            "anchor": anchor,
+            "control": "given" if control is not None else "pool",
+        }
         return predicted_anndata(cells, asked, state, made)
 
 

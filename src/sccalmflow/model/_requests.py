@@ -31,11 +31,15 @@ def _naming(argument: str, obs: str) -> Iterator[None]:
 
 
 class Asked(NamedTuple):
-    """One condition to predict: labels where they are known, the sentence, and what of it is new."""
+    """One condition to predict: labels where they are known, the sentence, what of it is new.
+
+    ``control_sentence`` is that of its control condition, where the sentence is the template's.
+    """
 
     labels: Labels | None
     sentence: str
     novelty: str
+    control_sentence: str | None = None
 
 
 def read_conditions(
@@ -89,8 +93,14 @@ def _from_frame(frame: pd.DataFrame, state: ModelState, name_context: bool | Non
     for row in rows:
         labels = row[: len(schema.keys)]
         named = state.settings.names_context(is_seen=labels in state.seen) if name_context is None else name_context
-        sentence = row[-1] if prompt_key is not None else schema.sentence_to_predict(labels, name_context=named)
-        asked.append(Asked(labels, sentence, novelty(schema, labels, state.seen)))
+        new = novelty(schema, labels, state.seen)
+        if prompt_key is not None:
+            asked.append(Asked(labels, row[-1], new))
+            continue
+        sentence, control = (
+            of(labels, name_context=named) for of in (schema.sentence_to_predict, schema.control_sentence)
+        )
+        asked.append(Asked(labels, sentence, new, control))
     return asked
 
 
@@ -105,7 +115,8 @@ def _from_sentence(sentence: str, known: dict[str, Labels], state: ModelState) -
         raise ValueError("A prompt is empty: write a sentence that names the condition.")
     labels = known.get(sentence)
     if labels is not None:
-        return Asked(labels, sentence, novelty(state.schema, labels, state.seen))
+        control = state.schema.control_sentence(labels, name_context=True)
+        return Asked(labels, sentence, novelty(state.schema, labels, state.seen), control)
     return Asked(None, sentence, "seen" if sentence in state.seen_sentences else "free text")
 
 
@@ -159,8 +170,13 @@ def _model_genes(control: AnnData, pca: PCA) -> AnnData:
     return control
 
 
-def make_requests(asked: Sequence[Asked], state: ModelState, control: AnnData | None) -> list[Request]:
+def make_requests(
+    asked: Sequence[Asked], state: ModelState, control: AnnData | None, *, anchor: bool = False
+) -> list[Request]:
     """Requests with control cells from the user's AnnData where given, else from the model's pool.
+
+    With ``anchor``, those of conditions that training has not seen are anchored in them, if the model starts from
+    control cells and the control condition has a sentence.
 
     Raises
     ------
@@ -173,7 +189,7 @@ def make_requests(asked: Sequence[Asked], state: ModelState, control: AnnData | 
         return [Request(a.sentence, f"{a.labels}{a.sentence}", None) for a in asked]
     pool = {**state.controls, **given}
     requests = []
-    for labels, sentence, _ in asked:
+    for labels, sentence, new, control_sentence in asked:
         if labels is not None:
             scores = pool.get(schema.context(labels))
         else:
@@ -181,7 +197,9 @@ def make_requests(asked: Sequence[Asked], state: ModelState, control: AnnData | 
             scores = torch.cat(list(given.values())) if given else None
         if scores is None:
             raise ValueError(_no_controls(labels, sentence, schema, pool))
-        requests.append(Request(sentence, f"{labels}{sentence}", scores))
+        is_anchored = anchor and new != "seen" and settings.source == "control"
+        name = f"{labels}{sentence}"
+        requests.append(Request(sentence, name, scores, control_sentence if is_anchored else None))
     return requests
 
 

@@ -4,27 +4,80 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from sccalmflow.flow import VolterraFlow, rollout
+from sccalmflow.flow import VolterraFlow, pair_by_optimal_transport, rollout
 
 from ._data import PromptBook, first_positions, seeded_generator
 from ._presets import SourceName
 
 # Draws are made for this many sequences at a time, so that a cell does not depend on how many are predicted.
 _BLOCK = 64
+# Control cells are paired with predicted ones among this many: the more, the closer the partners; exact pairing takes
+# time with the third power.
+ANCHOR_BLOCK = 512
 
 
 class Request(NamedTuple):
-    """A condition to predict: its sentence, a name that seeds its draws, and control scores (n, D) of its context."""
+    """A condition to predict: its sentence, a name that seeds its draws, and control scores (n, D) of its context.
+
+    With the sentence of its control condition, its cells are anchored in the control cells (:func:`anchored`).
+    """
 
     sentence: str
     name: str
     controls: Tensor | None
+    control_sentence: str | None = None
+
+
+def sample_cells(
+    flow: VolterraFlow, book: PromptBook, requests: Sequence[Request], *, n_cells: int, seed: int, **options: Any
+) -> Tensor:
+    """:func:`sample_scores`, with the same arguments and result, where requests that ask for it are anchored."""
+    asks = [number for number, request in enumerate(requests) if request.control_sentence is not None]
+    # Under the same name, so from the same draws: what differs between the two is the sentence.
+    twins = [requests[number]._replace(sentence=requests[number].control_sentence) for number in asks]
+    scores = sample_scores(flow, book, [*requests, *twins], n_cells=n_cells, seed=seed, **options)
+    for number, twin in zip(asks, scores[len(requests) :], strict=True):
+        request, ends = requests[number], scores[number] if scores.ndim == 3 else scores[number, :, -1]
+        assert request.controls is not None  # only such requests ask for it
+        generator = seeded_generator(seed, zlib.crc32(request.name.encode()))
+        control_ends = twin if scores.ndim == 3 else twin[:, -1]
+        for block in range(0, n_cells, ANCHOR_BLOCK):
+            part = slice(block, block + ANCHOR_BLOCK)
+            ends[part] = anchored(ends[part], control_ends[part], request.controls, generator)
+    return scores[: len(requests)]
+
+
+def anchored(cells: Tensor, control_cells: Tensor, controls: Tensor, generator: torch.Generator) -> Tensor:
+    """Measured control cells, moved by the change that the model predicts.
+
+    Predicted control cells are paired with measured ones by optimal transport, and each measured cell is moved by what
+    tells its partner from the cell that the same draws give under the perturbation. What the model gets wrong in both
+    alike, above all the shape of the context's cells, cancels. Where it predicts no change, these are control cells.
+
+    Parameters
+    ----------
+    cells, control_cells
+        Predicted cells of the condition and of its control condition from the same draws, each (n, D).
+    controls
+        Measured control cells, (m, D).
+    generator
+        Chooses which of them are taken.
+
+    Returns
+    -------
+    Cells (n, D).
+    """
+    n = len(cells)
+    repeats = [torch.randperm(len(controls), generator=generator) for _ in range(-(-n // len(controls)))]
+    chosen = controls[torch.cat(repeats)[:n]]
+    partners = pair_by_optimal_transport(chosen, control_cells, torch.zeros(n))
+    return partners + (cells - control_cells)
 
 
 @torch.no_grad()

@@ -68,6 +68,13 @@ class Schema:
         """The sentence that asks for a condition, with its context labels or without those that can be left out."""
         return self.sentence(labels, () if name_context else self.omissible_roles)
 
+    def control_sentence(self, labels: Labels, *, name_context: bool) -> str:
+        """The sentence that asks for the control cells of a condition's context."""
+        position = self.keys.index(self.perturbation_key)
+        return self.sentence_to_predict(
+            (*labels[:position], self.control, *labels[position + 1 :]), name_context=name_context
+        )
+
     @property
     def omissible_roles(self) -> tuple[str, ...]:
         """Context roles that both sentences can do without."""

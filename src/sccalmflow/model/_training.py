@@ -20,7 +20,7 @@ from sccalmflow.tl import edistance
 
 from ._data import Batch, BatchSampler, Condition, PromptBook, TrainingBatches, TrainingData, seeded_generator
 from ._presets import Settings
-from ._sampling import Request, sample_scores
+from ._sampling import Request, sample_cells
 from ._schema import Schema
 
 MONITOR = "validation_edistance"
@@ -58,11 +58,13 @@ class Validation:
         for condition, rows in zip(data.conditions, data.members, strict=True):
             controls = data.controls.get(schema.context(condition.labels))
             name = schema.describe(condition.labels)
+            is_anchored = source == "control" and condition.sentence is None
             self.requests.append(
                 Request(
                     condition.sentence or schema.sentence_to_predict(condition.labels, name_context=name_context),
                     name,
                     None if controls is None else data.scores[controls],
+                    schema.control_sentence(condition.labels, name_context=name_context) if is_anchored else None,
                 )
             )
             chosen = rows[torch.randperm(len(rows), generator=generator)[:n_each]]
@@ -70,7 +72,7 @@ class Validation:
 
     def edistance(self, flow: VolterraFlow) -> float:
         """Mean E-distance of predicted to true cells over the conditions, in scaled scores."""
-        cells = sample_scores(
+        cells = sample_cells(
             flow,
             self.book,
             self.requests,
