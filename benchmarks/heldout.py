@@ -33,9 +33,9 @@ RESULTS = Path(__file__).parent / "results"
 WITH_BASELINES = "default"
 
 
-def run(split: Split, name: str, settings: Settings, seed: int, n_cells: int) -> tuple[dict[str, Any], pd.DataFrame]:
+def run(split: Split, name: str, settings: Settings, seed: int) -> tuple[dict[str, Any], pd.DataFrame]:
     """One training: the mean of each metric for each method with all settings, and the whole report."""
-    pred, made = METHODS[name].predict(split, settings, seed, n_cells)
+    pred, made = METHODS[name].predict(split, settings, seed, split.n_cells)
     report = judge(split, name, pred, seed, baselines=name == WITH_BASELINES)
     means = scf.tl.summary(report).drop(columns="n_conditions")
     result = {
@@ -96,7 +96,6 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--data", nargs="+", choices=splits.DATA, default=list(splits.DATA))
     options.add_argument("--methods", nargs="+", choices=["all", *METHODS], default=["default"])
-    options.add_argument("--n-cells", type=int, default=1000, help="predicted cells of each combination")
     options.add_argument("--tuning", type=Path, default=RESULTS / "tuning", help="what tune.py chose")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     return options
@@ -116,7 +115,7 @@ def main() -> None:
                 if not file.exists():
                     split = split or splits.load(data)
                     try:
-                        result, report = run(split, name, chosen(data, name, arguments.tuning), seed, arguments.n_cells)
+                        result, report = run(split, name, chosen(data, name, arguments.tuning), seed)
                     except NotAvailable as reason:
                         print(f"{data}, {METHODS[name].label}: not run. {reason}", file=sys.stderr)
                         break

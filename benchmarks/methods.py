@@ -74,11 +74,11 @@ def calmflow(
 def generative(
     split: Split, settings: Settings, seed: int, n_cells: int, *, method: str, source: str, score_every: int = 50
 ) -> tuple[ad.AnnData, dict[str, Any]]:
-    """A generative baseline; with ``names_context=False`` it is told the perturbation alone, and its source the rest.
+    """A generative baseline; with ``names_cell_type=False`` it is not told the type, which its source shows.
 
     It predicts as many cells as the context has control cells, whatever ``n_cells`` says.
     """
-    shape = {name: value for name, value in settings.items() if name != "names_context"}
+    shape = {name: value for name, value in settings.items() if name != "names_cell_type"}
     if method == "ddpm":
         model: GenerativeModel = scf.baselines.Diffusion(**shape)
     else:
@@ -92,7 +92,7 @@ def generative(
             perturbation_key="perturbation",
             control=split.control,
             source=source,
-            encode=None if settings.get("names_context", True) else _perturbations_alone(split),
+            encode=None if settings.get("names_cell_type", True) else _without_type(split),
             score_every=score_every,
             seed=seed,
         )
@@ -127,9 +127,12 @@ def _watched(kind: type[GenerativeModel]) -> Iterator[dict[str, Any]]:
         kind.fit = fit  # type: ignore[method-assign]
 
 
-def _perturbations_alone(split: Split) -> Callable[[Any], list[float]]:
-    names = sorted(split.adata.obs["perturbation"].astype(str).unique())
-    return lambda labels: [float(labels["perturbation"] == name) for name in names if name != split.control]
+def _without_type(split: Split) -> Callable[[Any], list[float]]:
+    """One-hot vectors of all labels but the cell type's; control is no perturbation."""
+    keys = [key for key in split.keys if key != "cell_type"]
+    terms = sorted({(key, label) for key in keys for label in split.adata.obs[key].astype(str)})
+    terms.remove(("perturbation", split.control))
+    return lambda labels: [float(labels[key] == label) for key, label in terms]
 
 
 def scvi(split: Split, settings: Settings, seed: int, n_cells: int) -> tuple[ad.AnnData, dict[str, Any]]:
@@ -171,9 +174,7 @@ def _from_prior(model: Any, train: ad.AnnData, split: Split, condition: dict[str
     mappings = model.adata_manager.get_state_registry("extra_categorical_covs")["mappings"]
     covariates = torch.tensor([[list(mappings[key]).index(label) for key, label in condition.items()]]).expand(n, -1)
     latent = torch.randn(n, model.module.n_latent)
-    law = model.module.generative(
-        z=latent, library=library, batch_index=torch.zeros(n, 1), cat_covs=covariates
-    )["px"]
+    law = model.module.generative(z=latent, library=library, batch_index=torch.zeros(n, 1), cat_covs=covariates)["px"]
     scale = 1e4 / train.obs["total_counts"].to_numpy()[rows, None]
     cells = ad.AnnData(sparse.csr_matrix(np.log1p(law.sample().numpy() * scale)), var=train.var[[]])
     cells.obs = cells.obs.assign(**condition)
@@ -207,7 +208,7 @@ def _rows(split: Split) -> list[dict[str, str]]:
 
 # Networks and rates on both sides of the defaults; from control cells, whether the context is named.
 _FROM_NOISE = ({}, {"lr": 3e-4}, {"width": 1024}, {"width": 256})
-_FROM_CONTROL = ({}, {"lr": 3e-4}, {"names_context": False}, {"names_context": False, "lr": 3e-4})
+_FROM_CONTROL = ({}, {"lr": 3e-4}, {"names_cell_type": False}, {"names_cell_type": False, "lr": 3e-4})
 
 METHODS: dict[str, Method] = {
     "default": Method("CaLMFlow", calmflow),

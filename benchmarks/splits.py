@@ -69,6 +69,18 @@ class Split:
         return tuple(self.heldout.columns)
 
     @property
+    def n_cells(self) -> int:
+        """Cells to predict of each combination: as many as the smallest context has control cells, at most 1,000.
+
+        A method that moves control cells has no more to give.
+        """
+        obs = self.adata.obs[self.adata.obs["perturbation"] == self.control]
+        context = [key for key in self.keys if key != "perturbation"]
+        sizes = obs.groupby(context, observed=True).size()
+        asked = self.heldout[context].itertuples(index=False, name=None)
+        return min(1000, *(int(sizes[labels if len(labels) > 1 else labels[0]]) for labels in asked))
+
+    @property
     def has_counts(self) -> bool:
         """Whether there are raw counts."""
         return "counts" in self.adata.layers

@@ -24,13 +24,13 @@ _METRICS = ("edistance", "pearson_delta", "std_ratio")
 _SEED = 0
 
 
-def tune(data: str, name: str, folds: list[splits.Split], n_cells: int) -> dict[str, Any]:
+def tune(data: str, name: str, folds: list[splits.Split]) -> dict[str, Any]:
     """All settings of a method's grid, what each scored on each fold, and the best."""
     tried = []
     for settings in METHODS[name].grid:
         scores = []
         for fold in folds:
-            pred, made = METHODS[name].predict(fold, settings, _SEED, n_cells)
+            pred, made = METHODS[name].predict(fold, settings, _SEED, fold.n_cells)
             report = judge(fold, name, pred, _SEED, metrics=_METRICS, baselines=False, n_boot=0)
             scores.append({**scf.tl.summary(report).loc[name, list(_METRICS)], "seconds": made["training_seconds"]})
         tried.append({"settings": settings, "folds": scores})
@@ -58,7 +58,7 @@ def main() -> None:
                 n_folds = min(arguments.folds or splits.n_folds(data), splits.n_folds(data))
                 folds = folds or [splits.load(data, fold) for fold in range(n_folds)]
                 try:
-                    write(file, tune(data, name, folds, arguments.n_cells))
+                    write(file, tune(data, name, folds))
                 except NotAvailable as reason:
                     print(f"{data}, {method.label}: not tuned. {reason}", file=sys.stderr)
                     continue

@@ -46,7 +46,7 @@ CASES = {
 }
 
 
-def run(case: Case, split: Split, seed: int, n_cells: int) -> dict[str, Any]:
+def run(case: Case, split: Split, seed: int) -> dict[str, Any]:
     """One training: the mean of each metric for the model, the baselines and the ceiling."""
     adata = split.adata
     scf.CaLMFlowModel.setup_anndata(
@@ -61,11 +61,11 @@ def run(case: Case, split: Split, seed: int, n_cells: int) -> dict[str, Any]:
     given = adata[(adata.obs["given"] == "train") & (adata.obs["perturbation"] == split.control)]
     preds = {
         "default": model.predict_perturbation(
-            split.heldout, n_cells=n_cells, control=given if case.key == "cell_type" else None, seed=seed
+            split.heldout, n_cells=split.n_cells, control=given if case.key == "cell_type" else None, seed=seed
         )
     }
     if case.key == "perturbation":
-        preds["any_perturbation"] = _any_perturbation(split, n_cells, seed)
+        preds["any_perturbation"] = _any_perturbation(split, seed)
     report = scf.tl.evaluate(
         preds,
         adata,
@@ -87,7 +87,7 @@ def run(case: Case, split: Split, seed: int, n_cells: int) -> dict[str, Any]:
     }
 
 
-def _any_perturbation(split: Split, n_cells: int, seed: int) -> ad.AnnData:
+def _any_perturbation(split: Split, seed: int) -> ad.AnnData:
     """Perturbed training cells of the same context, whatever the perturbation, under the name of the one asked for."""
     rng = np.random.default_rng(seed)
     obs = split.adata.obs
@@ -96,7 +96,7 @@ def _any_perturbation(split: Split, n_cells: int, seed: int) -> ad.AnnData:
     for condition in split.heldout.to_dict(orient="records"):
         context = [key for key in split.keys if key != "perturbation"]
         same = is_perturbed & (obs[context] == pd.Series(condition)[context]).all(axis=1)
-        part = split.adata[rng.choice(np.flatnonzero(same), min(n_cells, int(same.sum())), replace=False)].copy()
+        part = split.adata[rng.choice(np.flatnonzero(same), min(split.n_cells, int(same.sum())), replace=False)].copy()
         part.obs = part.obs.assign(**condition)
         part.obs_names = [f"{'-'.join(condition.values())}-{i}" for i in range(part.n_obs)]
         parts.append(part)
@@ -107,7 +107,6 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
     options.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    options.add_argument("--n-cells", type=int, default=1000, help="predicted cells of each condition")
     options.add_argument("--out", type=Path, default=RESULTS / "unseen")
     arguments = options.parse_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -118,7 +117,7 @@ def main() -> None:
             file = arguments.out / f"{name}-{seed}.json"
             if not file.exists():
                 split = split or splits.load_without(**vars(CASES[name]))
-                write(file, run(CASES[name], split, seed, arguments.n_cells))
+                write(file, run(CASES[name], split, seed))
             metrics = json.loads(file.read_text())["metrics"]
             print(f"{name}, seed {seed}:", {key: round(value["edistance"], 3) for key, value in metrics.items()})
             sys.stdout.flush()

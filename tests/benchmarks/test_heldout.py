@@ -18,7 +18,7 @@ from benchmarks import heldout, methods, report, splits, tune, unseen  # noqa: E
 TINY = {
     "default": {"model": {"width": 32, "n_layers": 1, "n_heads": 2}, "train": {"max_epochs": 1, "steps_per_epoch": 2}},
     "cfm-noise": {"width": 16, "n_updates": 4},
-    "cfm-control": {"width": 16, "n_updates": 4, "names_context": False},
+    "cfm-control": {"width": 16, "n_updates": 4, "names_cell_type": False},
     "ddpm": {"width": 16, "n_updates": 4, "n_diffusion_steps": 3},
     "scvi": {"n_hidden": 8},
 }
@@ -60,7 +60,7 @@ def test_a_method_predicts_every_held_out_combination_and_says_what_it_cost(simu
     train = scvi.model.SCVI.train
     monkeypatch.setattr(scvi.model.SCVI, "train", lambda self, **options: train(self, max_epochs=1, **options))
     split = splits.load("simulated")
-    result, table = heldout.run(split, name, TINY[name], 0, 20)
+    result, table = heldout.run(split, name, TINY[name], 0)
     assert result["method"] == name
     assert table.loc[table["method"] == name, "condition"].nunique() == len(split.heldout)
     assert ("ceiling" in set(table["method"])) == (name == heldout.WITH_BASELINES)
@@ -88,7 +88,7 @@ def test_tuning_takes_the_settings_that_validation_likes_best(simulation, monkey
 
     monkeypatch.setitem(methods.METHODS, "toy", methods.Method("toy", predict, (worse, better)))
     monkeypatch.setitem(methods.METHODS, "like-toy", methods.Method("like toy", predict, tuned_as="toy"))
-    found = tune.tune("simulated", "toy", [splits.load("simulated", 0)], 10)
+    found = tune.tune("simulated", "toy", [splits.load("simulated", 0)])
     assert found["chosen"] == better
     assert len(found["tried"]) == 2
     assert heldout.chosen("simulated", "toy", tmp_path) == worse  # nothing has been tuned there
@@ -117,7 +117,7 @@ def test_the_table_of_unseen_labels_has_the_model_and_what_it_has_to_beat(simula
 
     monkeypatch.setattr(scf, "CaLMFlowModel", Tiny)
     case = unseen.Case("simulated", key, label)
-    result = unseen.run(case, splits.load_without(**vars(case)), 0, 10)
+    result = unseen.run(case, splits.load_without(**vars(case)), 0)
     assert result["novelty"] == [f"unseen {key.replace('_', ' ')}"]
     beside = "additive" if key == "cell_type" else "any_perturbation"
     assert {"default", "control", beside, "ceiling"} <= set(result["metrics"])

@@ -209,17 +209,25 @@ def test_novelty_says_what_training_has_not_seen(
 
 
 @pytest.mark.parametrize(
-    ("name_context", "held_out", "seen"),
+    ("name_cell_type", "held_out", "seen"),
     [
-        (None, "Generate a cell stimulated with IL-6:", "Generate a B cell stimulated with IFN and exposure acute:"),
+        (
+            None,
+            "Generate a cell stimulated with IL-6 and exposure chronic:",
+            "Generate a B cell stimulated with IFN and exposure acute:",
+        ),
         (True, SENTENCE, "Generate a B cell stimulated with IFN and exposure acute:"),
-        (False, "Generate a cell stimulated with IL-6:", "Generate a cell stimulated with IFN:"),
+        (
+            False,
+            "Generate a cell stimulated with IL-6 and exposure chronic:",
+            "Generate a cell stimulated with IFN and exposure acute:",
+        ),
     ],
 )
-def test_sentences_name_the_context_of_seen_combinations_or_as_asked_for(
-    trained, predict, conditions, name_context: bool | None, held_out: str, seen: str
+def test_sentences_name_the_cell_type_of_seen_combinations_or_as_asked_for(
+    trained, predict, conditions, name_cell_type: bool | None, held_out: str, seen: str
 ) -> None:
-    pred = predict(trained, conditions[:2], n_cells=1, name_context=name_context)
+    pred = predict(trained, conditions[:2], n_cells=1, name_cell_type=name_cell_type)
     assert pred.obs["prompt"].tolist() == [held_out, seen]
     assert pred.obs["novelty"].tolist() == ["unseen combination", "seen"]
     assert pred.obs["cell_type"].tolist() == ["NK", "B"]
@@ -339,7 +347,7 @@ def test_unseen_combinations_alone_are_anchored(trained, predict, conditions) ->
 
 def test_anchored_cells_have_the_mean_change_that_the_model_predicts(trained, predict, cells, conditions) -> None:
     held, n = conditions[:1], 512
-    unchanged = predict(trained, held.assign(perturbation="control"), n_cells=n, name_context=False)
+    unchanged = predict(trained, held.assign(perturbation="control"), n_cells=n, name_cell_type=False)
     change = predict(trained, held, n_cells=n, anchor=False).obsm["X_pca"].mean(0) - unchanged.obsm["X_pca"].mean(0)
     moved = predict(trained, held, n_cells=n).obsm["X_pca"].mean(0) - control_scores(cells, "NK", "chronic").mean(0)
     np.testing.assert_allclose(moved, change, atol=0.1)

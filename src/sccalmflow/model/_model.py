@@ -80,8 +80,8 @@ class CaLMFlowModel(TrainingMixin, PredictionMixin, BaseModelClass):
         Weight of the Gaussian decoder's likelihood, and the power of the predicted precision that weights its squared
         errors: 0 counts them as they are, 1 is the gradient of the likelihood.
     omit_probability
-        Chance that training leaves a context label (cell type, chronicity, a covariate) out of a sentence. It keeps
-        the model from learning types by heart, and readies it for sentences that do not name them.
+        Chance that training leaves the cell type out of a sentence. It keeps the model from learning types by heart,
+        and readies it for sentences that do not name them.
     max_prompt_tokens
         Longest sentence in tokens.
     control_pool_size

@@ -41,7 +41,7 @@ class PredictionMixin:
         *,
         n_cells: int = 500,
         control: AnnData | None = None,
-        name_context: bool | None = None,
+        name_cell_type: bool | None = None,
         anchor: bool = True,
         temperature: float = 1.0,
         seed: int = 0,
@@ -69,18 +69,18 @@ class PredictionMixin:
             Control cells to start from, log-normalised like the training data, for contexts (all keys but the
             perturbation) that the model does not know or whose cells it should take from here. For free sentences
             all of them are the context.
-        name_context
-            Whether the template's sentence names the context (cell type, chronicity, covariates). By default it does
-            for combinations seen in training, and for a model that starts from noise. Of an unseen combination the
-            control cells say better what its context is like than a label that training has only read beside other
-            perturbations; such a sentence reads ``Generate a cell stimulated with IL-6:``. Sentences of your own are
-            taken as they are.
+        name_cell_type
+            Whether the template's sentence names the cell type. By default it does for combinations seen in training,
+            and for a model that starts from noise. Of an unseen combination the control cells say better what its type
+            is like than a label that training has only read beside other perturbations; such a sentence reads
+            ``Generate a cell stimulated with IL-6 and exposure chronic:``. Sentences of your own are taken as they are.
         anchor
             Whether the cells of combinations that training has not seen are control cells moved by the change that
             the model predicts, rather than its cells as they are. It predicts control cells from the same draws,
             pairs them with measured ones by optimal transport, and moves each of these by what its partner and the
             perturbed cell of the same draws differ in: what the model gets wrong in both alike cancels, and where it
-            predicts no change the cells are control cells. Takes twice as long. Models that start from noise, and
+            predicts no change the cells are control cells. Takes twice as long. Beyond as many cells as its context has
+            control cells, these are used again, and cells come close to each other. Models that start from noise, and
             sentences of your own, have no such cells, and are predicted as they are.
         temperature
             Factor on the variance of the decoder's law: 1 samples it, 0 takes its mean.
@@ -120,7 +120,7 @@ class PredictionMixin:
         if seed < 0:
             raise ValueError(f"seed={seed} must not be negative.")
         state = self._state
-        asked = read_conditions(conditions, state, name_context)
+        asked = read_conditions(conditions, state, name_cell_type)
         requests = make_requests(asked, state, control, anchor=anchor)
         # Whole blocks, and all cells that the centre is of, so that no cell depends on how many are asked for.
         block = ANCHOR_BLOCK if any(request.control_sentence for request in requests) else _CENTRE_CELLS

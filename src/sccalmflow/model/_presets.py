@@ -63,12 +63,12 @@ class Settings:
             precision_power=self.precision_power,
         )
 
-    def names_context(self, *, is_seen: bool) -> bool:
-        """Whether a sentence to predict names its context where the user does not say.
+    def names_cell_type(self, *, is_seen: bool) -> bool:
+        """Whether a sentence to predict names its cell type where the user does not say.
 
-        Of a combination that training has not seen, the label of the context has only been read beside other
-        perturbations, and says what they did; the control cells, where the model starts from them and training has
-        read sentences without labels, say what the cells are like.
+        Of a combination that training has not seen, the type has only been read beside other perturbations, and says
+        what they did; the control cells, where the model starts from them and training has read sentences without a
+        type, say what the cells are like. Chronicity and covariates they do not show: these are always named.
         """
         return is_seen or self.source == "noise" or self.omit_probability == 0
 

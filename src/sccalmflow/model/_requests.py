@@ -43,7 +43,7 @@ class Asked(NamedTuple):
 
 
 def read_conditions(
-    conditions: pd.DataFrame | Sequence[str] | AnnData, state: ModelState, name_context: bool | None = None
+    conditions: pd.DataFrame | Sequence[str] | AnnData, state: ModelState, name_cell_type: bool | None = None
 ) -> list[Asked]:
     """The distinct conditions that were asked for, in their order.
 
@@ -62,7 +62,7 @@ def read_conditions(
         frame = [frame]
     if isinstance(frame, pd.DataFrame):
         with _naming("conditions", "conditions" if frame is conditions else "conditions.obs"):
-            asked = _from_frame(frame, state, name_context)
+            asked = _from_frame(frame, state, name_cell_type)
     elif isinstance(frame, Sequence | np.ndarray | pd.Series) and all(isinstance(item, str) for item in frame):
         known = _known_sentences(state)
         asked = [_from_sentence(sentence, known, state) for sentence in dict.fromkeys(frame)]
@@ -76,7 +76,7 @@ def read_conditions(
     return asked
 
 
-def _from_frame(frame: pd.DataFrame, state: ModelState, name_context: bool | None) -> list[Asked]:
+def _from_frame(frame: pd.DataFrame, state: ModelState, name_cell_type: bool | None) -> list[Asked]:
     schema = state.schema
     # The set-up's own column of sentences replaces the template also here, or the model would read what it never saw.
     prompt_key = "prompt" if "prompt" in frame else schema.prompt_key
@@ -92,13 +92,15 @@ def _from_frame(frame: pd.DataFrame, state: ModelState, name_context: bool | Non
     asked = []
     for row in rows:
         labels = row[: len(schema.keys)]
-        named = state.settings.names_context(is_seen=labels in state.seen) if name_context is None else name_context
+        named = (
+            state.settings.names_cell_type(is_seen=labels in state.seen) if name_cell_type is None else name_cell_type
+        )
         new = novelty(schema, labels, state.seen)
         if prompt_key is not None:
             asked.append(Asked(labels, row[-1], new))
             continue
         sentence, control = (
-            of(labels, name_context=named) for of in (schema.sentence_to_predict, schema.control_sentence)
+            of(labels, name_cell_type=named) for of in (schema.sentence_to_predict, schema.control_sentence)
         )
         asked.append(Asked(labels, sentence, new, control))
     return asked
@@ -115,7 +117,7 @@ def _from_sentence(sentence: str, known: dict[str, Labels], state: ModelState) -
         raise ValueError("A prompt is empty: write a sentence that names the condition.")
     labels = known.get(sentence)
     if labels is not None:
-        control = state.schema.control_sentence(labels, name_context=True)
+        control = state.schema.control_sentence(labels, name_cell_type=True)
         return Asked(labels, sentence, novelty(state.schema, labels, state.seen), control)
     return Asked(None, sentence, "seen" if sentence in state.seen_sentences else "free text")
 

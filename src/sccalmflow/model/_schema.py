@@ -64,31 +64,29 @@ class Schema:
         words = {role: by_key[key] for role, key in self.roles.items() if role not in omitted}
         return self.template.sentence(words, control=self.is_control(labels))
 
-    def sentence_to_predict(self, labels: Labels, *, name_context: bool) -> str:
-        """The sentence that asks for a condition, with its context labels or without those that can be left out."""
-        return self.sentence(labels, () if name_context else self.omissible_roles)
+    def sentence_to_predict(self, labels: Labels, *, name_cell_type: bool) -> str:
+        """The sentence that asks for a condition, with its cell type or, where it can do without, not."""
+        return self.sentence(labels, () if name_cell_type else self.omissible_roles)
 
-    def control_sentence(self, labels: Labels, *, name_context: bool) -> str:
+    def control_sentence(self, labels: Labels, *, name_cell_type: bool) -> str:
         """The sentence that asks for the control cells of a condition's context."""
         position = self.keys.index(self.perturbation_key)
         return self.sentence_to_predict(
-            (*labels[:position], self.control, *labels[position + 1 :]), name_context=name_context
+            (*labels[:position], self.control, *labels[position + 1 :]), name_cell_type=name_cell_type
         )
 
     @property
     def omissible_roles(self) -> tuple[str, ...]:
-        """Context roles that both sentences can do without."""
-        roles = []
-        for role in self.roles:
-            others = dict.fromkeys(set(self.roles) - {role}, "x")
-            try:
-                self.template.sentence(others)
-                self.template.sentence(others, control=True)
-            except ValueError:
-                continue
-            if role != "perturbation" and role in self.template.placeholders:
-                roles.append(role)
-        return tuple(roles)
+        """The cell type, which control cells show, where both sentences can do without it."""
+        others = dict.fromkeys(set(self.roles) - {"cell_type"}, "x")
+        if "cell_type" not in self.template.placeholders:
+            return ()
+        try:
+            self.template.sentence(others)
+            self.template.sentence(others, control=True)
+        except ValueError:
+            return ()
+        return ("cell_type",)
 
     def rows(self, frame: pd.DataFrame) -> list[Labels]:
         """The labels of each row."""
@@ -130,7 +128,7 @@ def novelty(schema: Schema, labels: Labels, seen: Iterable[Labels]) -> str:
 
 
 def sentences_of(schema: Schema, conditions: Sequence[Labels]) -> list[str]:
-    """Every sentence that training can show for these conditions, also with one or more context roles left out."""
+    """Every sentence that training can show for these conditions, also with the cell type left out."""
     roles = schema.omissible_roles
     subsets = [[role for bit, role in enumerate(roles) if code >> bit & 1] for code in range(2 ** len(roles))]
     return [schema.sentence(labels, omitted) for labels in conditions for omitted in subsets]

@@ -48,7 +48,7 @@ class Validation:
         settings: Settings,
         seed: int,
     ) -> None:
-        source, name_context = settings.source, settings.names_context(is_seen=False)
+        source, name_cell_type = settings.source, settings.names_cell_type(is_seen=False)
         generator = seeded_generator(seed, 1)
         self.book, self.source, self.seed = book, source, seed
         n_each = min(_VALIDATION_CELLS_EACH, max(50, _VALIDATION_CELLS // len(data.conditions)))
@@ -61,14 +61,17 @@ class Validation:
             is_anchored = source == "control" and condition.sentence is None
             self.requests.append(
                 Request(
-                    condition.sentence or schema.sentence_to_predict(condition.labels, name_context=name_context),
+                    condition.sentence or schema.sentence_to_predict(condition.labels, name_cell_type=name_cell_type),
                     name,
                     None if controls is None else data.scores[controls],
-                    schema.control_sentence(condition.labels, name_context=name_context) if is_anchored else None,
+                    schema.control_sentence(condition.labels, name_cell_type=name_cell_type) if is_anchored else None,
                 )
             )
             chosen = rows[torch.randperm(len(rows), generator=generator)[:n_each]]
             self.truth.append(data.scores[chosen].numpy())
+        if source == "control":
+            # Anchored cells beyond as many as there are control cells come close to each other, which costs E-distance.
+            self.n_cells = min(n_each, *(len(cast(Tensor, request.controls)) for request in self.requests))
 
     def edistance(self, flow: VolterraFlow) -> float:
         """Mean E-distance of predicted to true cells over the conditions, in scaled scores."""
