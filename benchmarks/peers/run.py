@@ -122,12 +122,10 @@ def _check(train: ad.AnnData, targets: pd.DataFrame, perturbation_key: str, cont
 
 def _run(command: list[str], folder: Path, name: str, limit_s: float) -> None:
     # Its own session, so that data loaders and compilers of a peer end with it.
-    # On its path lies exchange.py alone of ours, not the package that this process may have been started with.
-    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
         command,
         cwd=folder,
-        env=environ,
+        env=_environ(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -153,6 +151,18 @@ def _run(command: list[str], folder: Path, name: str, limit_s: float) -> None:
         reader.join(timeout=5)
     if status:
         raise RuntimeError(f"{name} failed with exit status {status}. The end of what it said:\n{''.join(last)}")
+
+
+def _environ() -> dict[str, str]:
+    # On its path lies exchange.py alone of ours, not the package that this process may have been started with.
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "PYTHONUNBUFFERED": "1"}
+    threads = environ.get("OMP_NUM_THREADS")
+    if threads:
+        # The threads of jax are its own affair.
+        environ.setdefault("NPROC", threads)
+        if threads == "1":
+            environ["XLA_FLAGS"] = f"{environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false".strip()
+    return environ
 
 
 def _read(folder: Path, name: str, train: ad.AnnData, targets: pd.DataFrame) -> ad.AnnData:

@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-
-# Before jax is imported: its own threads do not follow OMP_NUM_THREADS.
-if os.environ.get("OMP_NUM_THREADS"):
-    os.environ.setdefault("NPROC", os.environ["OMP_NUM_THREADS"])
-    if os.environ["OMP_NUM_THREADS"] == "1":
-        os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_multi_thread_eigen=false"
-
 from functools import partial
 
 import anndata as ad

@@ -60,7 +60,7 @@ def main() -> None:
         epochs=200,
         pretrain_epochs=30,
         warmup_epochs=50,
-        batch_size=512,
+        batch_size=128,
         learning_rate=3e-4,
         adversary=20.0,
     )
