@@ -209,26 +209,16 @@ def test_novelty_says_what_training_has_not_seen(
 
 
 @pytest.mark.parametrize(
-    ("name_cell_type", "held_out", "seen"),
-    [
-        (
-            None,
-            "Generate a cell stimulated with IL-6 and exposure chronic:",
-            "Generate a B cell stimulated with IFN and exposure acute:",
-        ),
-        (True, SENTENCE, "Generate a B cell stimulated with IFN and exposure acute:"),
-        (
-            False,
-            "Generate a cell stimulated with IL-6 and exposure chronic:",
-            "Generate a cell stimulated with IFN and exposure acute:",
-        ),
-    ],
+    ("name_cell_type", "held_out", "seen"), [(None, "", "B "), (True, "NK ", "B "), (False, "", "")]
 )
 def test_sentences_name_the_cell_type_of_seen_combinations_or_as_asked_for(
     trained, predict, conditions, name_cell_type: bool | None, held_out: str, seen: str
 ) -> None:
     pred = predict(trained, conditions[:2], n_cells=1, name_cell_type=name_cell_type)
-    assert pred.obs["prompt"].tolist() == [held_out, seen]
+    assert pred.obs["prompt"].tolist() == [
+        f"Generate a {held_out}cell stimulated with IL-6 and exposure chronic:",
+        f"Generate a {seen}cell stimulated with IFN and exposure acute:",
+    ]
     assert pred.obs["novelty"].tolist() == ["unseen combination", "seen"]
     assert pred.obs["cell_type"].tolist() == ["NK", "B"]
 

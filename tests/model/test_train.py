@@ -168,7 +168,7 @@ def test_dropout_is_active_in_training_and_off_in_prediction(cells_of, build, tr
     np.testing.assert_array_equal(predict(models[1], CONDITION).X, predict(models[1], CONDITION).X)
 
 
-def test_context_labels_are_left_out_of_about_the_share_of_sentences_that_was_asked_for(cells_of, build) -> None:
+def test_the_cell_type_alone_is_left_out_of_about_the_share_of_sentences_that_was_asked_for(cells_of, build) -> None:
     from sccalmflow.model._data import BatchSampler
 
     for share in (0.0, 0.3):
@@ -179,11 +179,8 @@ def test_context_labels_are_left_out_of_about_the_share_of_sentences_that_was_as
         sentences = [state.tokenizer.decode(ids[mask].tolist()) for ids, mask in zip(*batch.prompts[:2], strict=True)]
         counts = Counter(sentences[i] for i in batch.prompt_index.tolist())
         without_type = sum(n for text, n in counts.items() if text.startswith("Generate a cell"))
-        without_chronicity = sum(n for text, n in counts.items() if "exposure" not in text)
-        neither = sum(n for text, n in counts.items() if text.startswith("Generate a cell") and "exposure" not in text)
         assert without_type / 4000 == pytest.approx(share, abs=0.04)
-        assert without_chronicity / 4000 == pytest.approx(share, abs=0.04)
-        assert neither / 4000 == pytest.approx(share**2, abs=0.04)
+        assert all("and exposure" in text for text in counts)
 
 
 def test_a_batch_pairs_cells_of_a_condition_with_its_sentence_and_control_cells_of_its_context(cells_of, build) -> None:
