@@ -67,6 +67,8 @@ if os.environ.get("DOCS_OFFLINE"):  # the same pages, without links to other pro
 
 html_theme = "sphinx_book_theme"
 html_title = project
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
 html_theme_options = {
     "path_to_docs": "docs/",
     "repository_branch": "main",
