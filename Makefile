@@ -50,7 +50,7 @@ docs: $(VENV)/.docs ## run the tutorials and build the documentation into docs/_
 		$(BIN)/python -m sphinx -W --keep-going -b html $(ARGS) docs docs/_build/html
 
 clean: ## remove what the tools wrote, keep .venv
-	rm -rf demo dist build docs/_build docs/generated .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf demo dist build docs/_build docs/generated docs/tutorials .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find src tests benchmarks tutorials docs -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean ## remove .venv too

@@ -16,7 +16,7 @@ project_copyright = f"2026, {author}"
 version = release = info["Version"]
 
 extensions = [
-    "site_checks",
+    "site_build",
     "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",

@@ -1,14 +1,22 @@
-"""What the build of the site checks beyond Sphinx: the executed tutorials, and links to names of this package."""
+"""What the build of the site does beyond Sphinx: it brings the tutorials in, and checks them and names of this package."""
 
 from __future__ import annotations
 
 import ast
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
+
+
+def copy_tutorials(app: Sphinx, config: Any) -> None:
+    """Copy the tutorials beside the pages, since links do not follow a symbolic link; their times stay."""
+    folder = Path(app.srcdir) / "tutorials"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(folder.parent.parent / "tutorials", folder)
 
 
 def problems(notebook: dict[str, Any], page: str) -> list[str]:
@@ -58,12 +66,14 @@ def warn_of_unknown_name(app: Sphinx, env: Any, node: Any, contnode: Any) -> Non
     from sphinx.util import logging
 
     target = node.get("reftarget", "")
-    if target.startswith("sccalmflow."):
+    is_private = any(part.startswith("_") for part in target.split("."))
+    if target.startswith("sccalmflow.") and not is_private:
         logging.getLogger(__name__).warning("the API reference has no %s", target, location=node)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Register the checks."""
+    """Register both."""
+    app.connect("config-inited", copy_tutorials)
     app.connect("build-finished", check_tutorials)
     app.connect("missing-reference", warn_of_unknown_name, priority=900)  # after intersphinx
     return {"parallel_read_safe": True}
