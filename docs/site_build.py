@@ -1,4 +1,4 @@
-"""What the build of the site does beyond Sphinx: it brings the tutorials in, and checks them and names of this package."""
+"""What the build of the site does beyond Sphinx: bring the tutorials in, check them and the names of this package."""
 
 from __future__ import annotations
 
