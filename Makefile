@@ -45,11 +45,12 @@ format: $(VENV)/.dev ## mend style and formatting
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(VENV)/.docs ## build the documentation into docs/_build/html
-	$(BIN)/python -m sphinx -W --keep-going -b html $(ARGS) docs docs/_build/html
+docs: $(VENV)/.docs ## run the tutorials and build the documentation into docs/_build/html
+	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false \
+		$(BIN)/python -m sphinx -W --keep-going -b html $(ARGS) docs docs/_build/html
 
 clean: ## remove what the tools wrote, keep .venv
-	rm -rf demo dist build docs/_build docs/generated .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf demo dist build docs/_build docs/generated docs/tutorials .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find src tests benchmarks tutorials docs -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean ## remove .venv too

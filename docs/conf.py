@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 from importlib.metadata import metadata
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 info = metadata("sccalmflow")
 project = info["Name"]
@@ -12,6 +16,7 @@ project_copyright = f"2026, {author}"
 version = release = info["Version"]
 
 extensions = [
+    "site_build",
     "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
@@ -37,7 +42,12 @@ napoleon_use_rtype = False
 
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
-nb_execution_mode = "off"  # the tutorials run in the tests, and are not part of the site yet
+# The tutorials are executed once for each state of their cells; `make clean` forgets the outputs.
+nb_execution_mode = "cache"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 900
+nb_output_stderr = "remove"  # progress bars
+os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # another one would show no figure
 myst_url_schemes = ("http", "https", "mailto")
 
 intersphinx_mapping = {
@@ -57,6 +67,8 @@ if os.environ.get("DOCS_OFFLINE"):  # the same pages, without links to other pro
 
 html_theme = "sphinx_book_theme"
 html_title = project
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
 html_theme_options = {
     "path_to_docs": "docs/",
     "repository_branch": "main",

@@ -1,13 +1,15 @@
-"""What the documentation says about the tests: every answer of the FAQ names tests that exist."""
+"""What the documentation promises: answers of the FAQ name tests that exist, the API reference names all there is."""
 
 import ast
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
 FAQ = ROOT / "docs" / "faq.md"
+API = ROOT / "docs" / "api.md"
 # Whatever is written in a file of tests counts, so that a slip of the pen is a wrong name and not none.
 NAMED = re.compile(r"(tests/[^\s`]*?)::([^\s`]*)")
 AT_LEAST = 15
@@ -64,3 +66,22 @@ def test_a_wrong_name_is_found(text: str, message: str, tmp_path: Path) -> None:
     found = problem(path, function, tmp_path)
     assert found is not None
     assert re.search(message, found)
+
+
+@pytest.mark.parametrize("module", ["baselines", "datasets", "flow", "pl", "pp", "tl"])
+def test_the_api_reference_has_every_public_name_of(module: str) -> None:
+    listed = set(
+        re.findall(r"^(?:   |\.\. auto\w+:: sccalmflow\.)([\w.]+)$", API.read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    public = import_module(f"sccalmflow.{module}").__all__
+    assert public
+    assert [name for name in public if f"{module}.{name}" not in listed] == []
+
+
+def test_the_api_reference_has_the_model_and_every_public_name_of_prompts() -> None:
+    listed = API.read_text(encoding="utf-8").split()
+    prompts = import_module("sccalmflow.prompts")
+    public = [name for name, value in vars(prompts).items() if getattr(value, "__module__", "") == prompts.__name__]
+    public = [f"prompts.{name}" for name in public if not name.startswith("_")]
+    assert "prompts.PromptTemplate" in public
+    assert [name for name in ("CaLMFlowModel", *public) if name not in listed] == []

@@ -1,50 +1,69 @@
-import os
-import re
-from pathlib import Path
+"""The tutorials run when the site is built, and not here. What that build checks of them is tested."""
 
-import matplotlib
+import importlib.util
+import runpy
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
 import pytest
 
-import sccalmflow as scf
-
-TUTORIALS = sorted(Path(__file__).parent.parent.glob("tutorials/*.md"))
-CELL = re.compile(r"^```\{code-cell\} python\n((?::[^\n]*\n)*)(.*?)^```", re.DOTALL | re.MULTILINE)
-
-
-@pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
-def test_every_cell_of_the_tutorial_runs(path, tmp_path, monkeypatch):
-    matplotlib.use("Agg")
-    monkeypatch.chdir(tmp_path)
-    text = path.read_text()
-    cells = CELL.findall(text)
-    assert cells
-    names = {}
-    for number, (options, cell) in enumerate(cells):
-        code = compile(cell, f"{path.name}[{number}]", "exec")
-        if "raises-exception" not in options:
-            exec(code, names)
-            continue
-        with pytest.raises((KeyError, TypeError, ValueError)) as raised:
-            exec(code, names)
-        # The page shows the message, in lines of its own.
-        assert f"{raised.type.__name__}: {_one_line(raised.value.args[0])}" in _one_line(text)
-    assert os.listdir(tmp_path) == []
-    assert names["pred"].n_obs > 0
-    if ".save(" in text:
-        assert (names["same"].X == names["pred"].X).all()
-    if "one_profile" in names:
-        _check_that_only_means_like_a_collapsed_prediction(names["report"])
+ROOT = Path(__file__).parent.parent
+TUTORIALS = sorted((ROOT / "tutorials").glob("*.md"))
+PAGE = "It stops:\n\n```text\nKeyError: there is no column\n'dose' here.\n```\n"
 
 
-def _check_that_only_means_like_a_collapsed_prediction(report):
-    mean = scf.tl.summary(report)
-    for metric in ("r2", "pearson_delta", "de_overlap"):
-        assert mean.loc["one_profile", metric] > mean.loc["ceiling", metric]
-    assert mean.loc["one_profile", "wasserstein"] < mean.loc["ceiling", "wasserstein"]
-    for metric in ("edistance", "mmd"):
-        assert mean.loc["one_profile", metric] > mean.loc["control", metric]
-    assert scf.tl.rank(report).index[0] == "one_profile"
+@pytest.fixture(scope="module")
+def checks() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("site_build", ROOT / "docs" / "site_build.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-def _one_line(text):
-    return " ".join(text.split())
+def executed(*, tags: tuple[str, ...] = ("raises-exception",), figure: bool = True, error: object = "") -> Any:
+    """An executed notebook of one cell; ``error`` is the message of its KeyError, None for none."""
+    message = "there is no column 'dose' here." if error == "" else error
+    outputs: list[Any] = [{"output_type": "display_data", "data": {"image/png": ""}}] if figure else []
+    if message is not None:
+        outputs.append({"output_type": "error", "ename": "KeyError", "evalue": repr(message), "traceback": []})
+    cell = {"cell_type": "code", "source": ["fail()"], "metadata": {"tags": list(tags)}, "outputs": outputs}
+    return {"cells": [{"cell_type": "markdown", "source": [PAGE], "metadata": {}}, cell]}
+
+
+def test_an_executed_tutorial_without_fault_passes(checks: ModuleType) -> None:
+    assert checks.problems(executed(), PAGE) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"error": None}, "should raise and does not:\nfail()"),
+        ({"error": "there is no column 'donor' here."}, "KeyError: there is no column 'donor' here."),
+        ({"error": "another", "tags": ()}, "another message than the page shows"),
+        ({"figure": False}, "there is no figure"),
+    ],
+)
+def test_a_fault_of_an_executed_tutorial_is_found(change: dict[str, Any], message: str, checks: ModuleType) -> None:
+    (problem,) = checks.problems(executed(**change), PAGE)
+    assert message in problem
+
+
+def test_ci_builds_the_site_and_a_failing_cell_fails_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MPLBACKEND", "Agg")  # put back what the configuration changes
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    configuration = runpy.run_path(str(ROOT / "docs" / "conf.py"))
+    assert configuration["nb_execution_mode"] == "cache"
+    assert configuration["nb_execution_raise_on_error"] is True
+    assert "site_build" in configuration["extensions"]
+    assert "make docs" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/tutorials.md"])
+def test_the_page_names_every_tutorial(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert len(TUTORIALS) == 6
+    for tutorial in TUTORIALS:
+        assert f"(tutorials/{tutorial.name})" in text

@@ -1,0 +1,79 @@
+"""What the build of the site does beyond Sphinx: bring the tutorials in, check them and the names of this package."""
+
+from __future__ import annotations
+
+import ast
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+
+def copy_tutorials(app: Sphinx, config: Any) -> None:
+    """Copy the tutorials beside the pages, since links do not follow a symbolic link; their times stay."""
+    folder = Path(app.srcdir) / "tutorials"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(folder.parent.parent / "tutorials", folder)
+
+
+def problems(notebook: dict[str, Any], page: str) -> list[str]:
+    """What is wrong with an executed tutorial: an error that does not come, or reads otherwise than on the page."""
+    found = []
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    for cell in cells:
+        source = "".join(cell["source"])
+        errors = [output for output in cell["outputs"] if output["output_type"] == "error"]
+        if "raises-exception" in cell["metadata"].get("tags", []) and not errors:
+            found.append(f"this cell should raise and does not:\n{source}")
+        for error in errors:
+            # The text of a KeyError is the representation of its message.
+            message = ast.literal_eval(error["evalue"]) if error["ename"] == "KeyError" else error["evalue"]
+            shown = _one_line(f"{error['ename']}: {message}")
+            if shown not in _one_line(page):
+                found.append(f"this cell raises another message than the page shows:\n{source}\n{shown}")
+    if not any("image/png" in output.get("data", {}) for cell in cells for output in cell["outputs"]):
+        found.append("there is no figure")
+    return found
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def check_tutorials(app: Sphinx, exception: Exception | None) -> None:
+    """Fail the build where an executed tutorial has a problem or has left a file behind."""
+    from sphinx.errors import SphinxError
+
+    if exception is not None or app.builder.name != "html":
+        return
+    found = []
+    folder = Path(app.srcdir) / "tutorials"
+    for page in sorted(folder.glob("*.md")):
+        # Where myst-nb keeps what it executed.
+        executed = Path(app.outdir).parent / "jupyter_execute" / "tutorials" / f"{page.stem}.ipynb"
+        notebook = json.loads(executed.read_text(encoding="utf-8"))
+        found += [f"{page.name}: {problem}" for problem in problems(notebook, page.read_text(encoding="utf-8"))]
+    found += [f"{file.name} was left behind in tutorials/" for file in folder.iterdir() if file.suffix != ".md"]
+    if found:
+        raise SphinxError("\n".join(found))
+
+
+def warn_of_unknown_name(app: Sphinx, env: Any, node: Any, contnode: Any) -> None:
+    """Warn of a link to a name of this package that the API reference does not have."""
+    from sphinx.util import logging
+
+    target = node.get("reftarget", "")
+    is_private = any(part.startswith("_") for part in target.split("."))
+    if target.startswith("sccalmflow.") and not is_private:
+        logging.getLogger(__name__).warning("the API reference has no %s", target, location=node)
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register both."""
+    app.connect("config-inited", copy_tutorials)
+    app.connect("build-finished", check_tutorials)
+    app.connect("missing-reference", warn_of_unknown_name, priority=900)  # after intersphinx
+    return {"parallel_read_safe": True}
