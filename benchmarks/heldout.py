@@ -87,8 +87,8 @@ def write(file: Path, content: Any) -> None:
 
 
 def methods_of(names: list[str]) -> list[str]:
-    """The methods that are asked for; "all" but the paper's preset, which takes hours."""
-    return [name for name in METHODS if name != "paper"] if names == ["all"] else names
+    """The methods that are asked for; "all" but the paper's preset, which takes hours, and what is for tuning alone."""
+    return [name for name in METHODS if name not in ("paper", "variants")] if names == ["all"] else names
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:

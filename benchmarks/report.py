@@ -123,7 +123,10 @@ def tuning_table(folder: Path) -> str:
         found = json.loads(file.read_text())
         for one in found["tried"]:
             value = np.mean([fold["edistance"] for fold in one["folds"]])
-            settings = ", ".join(f"{key}={value}" for key, value in one["settings"].items()) or "defaults"
+            flat = {
+                k: v for key, v in one["settings"].items() for k, v in (v if isinstance(v, dict) else {key: v}).items()
+            }
+            settings = ", ".join(f"{key}={value}" for key, value in flat.items()) or "defaults"
             mark = "chosen" if one["settings"] == found["chosen"] else ""
             label = METHODS[found["method"]].label
             lines.append(f"| {TITLES[found['data']]} | {label} | {settings} | {value:.3f} | {mark} |")

@@ -34,7 +34,7 @@ def tune(data: str, name: str, folds: list[splits.Split]) -> dict[str, Any]:
             report = judge(fold, name, pred, _SEED, metrics=_METRICS, baselines=False, n_boot=0)
             scores.append({**scf.tl.summary(report).loc[name, list(_METRICS)], "seconds": made["training_seconds"]})
         tried.append({"settings": settings, "folds": scores})
-        print(f"{data}, {METHODS[name].label}, {settings}: {_mean(tried[-1]):.3f}", flush=True)
+        print(f"{data}, {METHODS[name].label}, {settings or 'first settings'}: {_mean(tried[-1]):.3f}", flush=True)
     return {"data": data, "method": name, "tried": tried, "chosen": min(tried, key=_mean)["settings"]}
 
 
