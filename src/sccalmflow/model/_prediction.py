@@ -11,7 +11,7 @@ import numpy as np
 
 from ._predicted import predicted_anndata
 from ._requests import Asked, make_requests, read_conditions
-from ._sampling import ANCHOR_BLOCK, sample_cells
+from ._sampling import sample_cells
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -122,14 +122,12 @@ class PredictionMixin:
         state = self._state
         asked = read_conditions(conditions, state, name_cell_type)
         requests = make_requests(asked, state, control, anchor=anchor)
-        # Whole blocks, and all cells that the centre is of, so that no cell depends on how many are asked for.
-        block = ANCHOR_BLOCK if any(request.control_sentence for request in requests) else _CENTRE_CELLS
         scores = sample_cells(
             state.flow,
             self._book,
             requests,
             source=state.settings.source,
-            n_cells=-(-n_cells // block) * block,
+            n_cells=max(n_cells, _CENTRE_CELLS),
             temperature=temperature,
             seed=seed,
             batch_size=batch_size,

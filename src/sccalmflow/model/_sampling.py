@@ -17,9 +17,9 @@ from ._presets import SourceName
 
 # Draws are made for this many sequences at a time, so that a cell does not depend on how many are predicted.
 _BLOCK = 64
-# Control cells are paired with predicted ones among this many: the more, the closer the partners; exact pairing takes
-# time with the third power.
-ANCHOR_BLOCK = 512
+# Control cells are paired with predicted ones among this many, or as many as there are, so that each is used once before
+# any is used again. The more, the closer the partners; exact pairing takes time with the third power.
+_ANCHOR_BLOCK = 512
 
 
 class Request(NamedTuple):
@@ -41,19 +41,23 @@ def sample_cells(
     asks = [number for number, request in enumerate(requests) if request.control_sentence is not None]
     # Under the same name, so from the same draws: what differs between the two is the sentence.
     twins = [requests[number]._replace(sentence=requests[number].control_sentence) for number in asks]
-    scores = sample_scores(flow, book, [*requests, *twins], n_cells=n_cells, seed=seed, **options)
-    for number, twin in zip(asks, scores[len(requests) :], strict=True):
-        request, ends = requests[number], scores[number] if scores.ndim == 3 else scores[number, :, -1]
-        assert request.controls is not None  # only such requests ask for it
-        generator = seeded_generator(seed, zlib.crc32(request.name.encode()))
-        control_ends = twin if scores.ndim == 3 else twin[:, -1]
-        for block in range(0, n_cells, ANCHOR_BLOCK):
-            part = slice(block, block + ANCHOR_BLOCK)
-            ends[part] = anchored(ends[part], control_ends[part], request.controls, generator)
-    return scores[: len(requests)]
+    pools = [requests[number].controls for number in asks]
+    sizes = [min(_ANCHOR_BLOCK, len(pool)) for pool in pools if pool is not None]
+    # Whole blocks, so that no cell depends on how many are asked for.
+    n_whole = max([n_cells, *(-(-n_cells // size) * size for size in sizes)])
+    scores = sample_scores(flow, book, [*requests, *twins], n_cells=n_whole, seed=seed, **options)
+    ends = scores if scores.ndim == 3 else scores[:, :, -1]
+    for number, pool, size, control_cells in zip(asks, pools, sizes, ends[len(requests) :], strict=True):
+        assert pool is not None  # only such requests ask for it
+        generator = seeded_generator(seed, zlib.crc32(requests[number].name.encode()))
+        chosen = torch.cat([torch.randperm(len(pool), generator=generator) for _ in range(-(-n_whole // len(pool)))])
+        for start in range(0, n_cells, size):
+            block = slice(start, start + size)
+            ends[number, block] = anchored(ends[number, block], control_cells[block], pool[chosen[block]])
+    return scores[: len(requests), :n_cells]
 
 
-def anchored(cells: Tensor, control_cells: Tensor, controls: Tensor, generator: torch.Generator) -> Tensor:
+def anchored(cells: Tensor, control_cells: Tensor, controls: Tensor) -> Tensor:
     """Measured control cells, moved by the change that the model predicts.
 
     Predicted control cells are paired with measured ones by optimal transport, and each measured cell is moved by what
@@ -65,18 +69,13 @@ def anchored(cells: Tensor, control_cells: Tensor, controls: Tensor, generator: 
     cells, control_cells
         Predicted cells of the condition and of its control condition from the same draws, each (n, D).
     controls
-        Measured control cells, (m, D).
-    generator
-        Chooses which of them are taken.
+        As many measured control cells, (n, D).
 
     Returns
     -------
-    Cells (n, D).
+    Cells (n, D), in the order of ``cells``.
     """
-    n = len(cells)
-    repeats = [torch.randperm(len(controls), generator=generator) for _ in range(-(-n // len(controls)))]
-    chosen = controls[torch.cat(repeats)[:n]]
-    partners = pair_by_optimal_transport(chosen, control_cells, torch.zeros(n))
+    partners = pair_by_optimal_transport(controls, control_cells, torch.zeros(len(cells)))
     return partners + (cells - control_cells)
 
 
