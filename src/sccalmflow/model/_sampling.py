@@ -17,7 +17,7 @@ from ._presets import SourceName
 
 # Draws are made for this many sequences at a time, so that a cell does not depend on how many are predicted.
 _BLOCK = 64
-# Control cells are paired with predicted ones among this many, or as many as there are, so that each is used once before
+# Control cells are paired with predicted ones among this many, or all there are, so that each is used once before
 # any is used again. The more, the closer the partners; exact pairing takes time with the third power.
 _ANCHOR_BLOCK = 512
 
