@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -38,21 +38,23 @@ def sample_cells(
     flow: VolterraFlow, book: PromptBook, requests: Sequence[Request], *, n_cells: int, seed: int, **options: Any
 ) -> Tensor:
     """:func:`sample_scores`, with the same arguments and result, where requests that ask for it are anchored."""
-    asks = [number for number, request in enumerate(requests) if request.control_sentence is not None]
-    # Under the same name, so from the same draws: what differs between the two is the sentence.
-    twins = [requests[number]._replace(sentence=requests[number].control_sentence) for number in asks]
-    pools = [requests[number].controls for number in asks]
-    sizes = [min(_ANCHOR_BLOCK, len(pool)) for pool in pools if pool is not None]
+    # A twin has the same name, so the same draws: what differs is the sentence.
+    twins: dict[int, Request] = {}
+    sizes: dict[int, int] = {}
+    for number, request in enumerate(requests):
+        if request.control_sentence is not None and request.controls is not None:
+            twins[number] = request._replace(sentence=request.control_sentence)
+            sizes[number] = min(_ANCHOR_BLOCK, len(request.controls))
     # Whole blocks, so that no cell depends on how many are asked for.
-    n_whole = max([n_cells, *(-(-n_cells // size) * size for size in sizes)])
-    scores = sample_scores(flow, book, [*requests, *twins], n_cells=n_whole, seed=seed, **options)
+    n_whole = max([n_cells, *(-(-n_cells // size) * size for size in sizes.values())])
+    scores = sample_scores(flow, book, [*requests, *twins.values()], n_cells=n_whole, seed=seed, **options)
     ends = scores if scores.ndim == 3 else scores[:, :, -1]
-    for number, pool, size, control_cells in zip(asks, pools, sizes, ends[len(requests) :], strict=True):
-        assert pool is not None  # only such requests ask for it
-        generator = seeded_generator(seed, zlib.crc32(requests[number].name.encode()))
+    for (number, twin), control_cells in zip(twins.items(), ends[len(requests) :], strict=True):
+        pool = cast(Tensor, twin.controls)
+        generator = seeded_generator(seed, zlib.crc32(twin.name.encode()))
         chosen = torch.cat([torch.randperm(len(pool), generator=generator) for _ in range(-(-n_whole // len(pool)))])
-        for start in range(0, n_cells, size):
-            block = slice(start, start + size)
+        for start in range(0, n_cells, sizes[number]):
+            block = slice(start, start + sizes[number])
             ends[number, block] = anchored(ends[number, block], control_cells[block], pool[chosen[block]])
     return scores[: len(requests), :n_cells]
 
