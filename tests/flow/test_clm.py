@@ -51,6 +51,11 @@ def test_heads_must_share_the_width_equally() -> None:
         backbone_config("gpt2", **{**SIZES, "n_heads": 3})
 
 
+def test_an_unknown_backbone_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="backbone='gptneox' is not one of 'gpt_neox', 'gpt2'"):
+        backbone_config("gptneox", **SIZES)
+
+
 @pytest.mark.parametrize("backbone", PRETRAINED)
 def test_pretrained_weights_come_from_a_local_folder_in_single_precision(tmp_path: Path, backbone: str) -> None:
     torch.manual_seed(0)

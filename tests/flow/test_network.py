@@ -171,6 +171,8 @@ def test_gradient_of_the_loss_agrees_with_finite_differences(flow_of, prompts_of
         ({"n_trajectories": 0}, "n_trajectories=0"),
         ({"n_context_cells": -1}, "n_context_cells=-1"),
         ({"kl_weight": -0.1}, "kl_weight=-0.1"),
+        ({"decoder": "gausian"}, "decoder='gausian' is not one of.*'gaussian'"),
+        ({"path": "curved"}, "path='curved' is not one of 'straight', 'resampled'"),
         ({"nll_weight": float("inf")}, "nll_weight=inf"),
         ({"path": "straight"}, 'decoder="gaussian" needs path="resampled".*decoder="variational"'),
     ],

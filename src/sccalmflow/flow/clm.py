@@ -53,7 +53,7 @@ def backbone_config(
     Raises
     ------
     ValueError
-        ``width`` is not a multiple of ``n_heads``.
+        ``backbone`` is not known, or ``width`` is not a multiple of ``n_heads``.
 
     Examples
     --------
@@ -66,6 +66,8 @@ def backbone_config(
     """
     from transformers import GPT2Config, GPTNeoXConfig
 
+    if backbone not in get_args(BackboneName):
+        raise ValueError(f"backbone={backbone!r} is not one of {', '.join(map(repr, get_args(BackboneName)))}.")
     if width % n_heads:
         raise ValueError(f"width={width} is not a multiple of n_heads={n_heads}: each head takes an equal share.")
     special = {"bos_token_id": None, "eos_token_id": None}

@@ -98,7 +98,13 @@ class FlowConfig:
                 f"n_space_tokens={self.n_space_tokens} does not fit a state of {self.dim} scores: a space token holds "
                 "at least one. Use fewer space tokens."
             )
-        for name, choices in (("memory", get_args(MemoryName)), ("space_mask", get_args(SpaceMaskName))):
+        for name, kind in (
+            ("path", PathName),
+            ("decoder", DecoderName),
+            ("memory", MemoryName),
+            ("space_mask", SpaceMaskName),
+        ):
+            choices = get_args(kind)
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name}={getattr(self, name)!r} is not one of {', '.join(map(repr, choices))}.")
         if self.decoder in ("energy", "gaussian", "mixture") and self.path != "resampled":
