@@ -31,6 +31,7 @@ COLUMNS = {
     "std_ratio": "std ratio → 1",
 }
 CEILING = "ceiling"
+_LEAST = 1e-3  # of an axis of powers; the unbiased E-distance of a perfect prediction is about 0, of either sign
 TITLES = {
     "kang": "Kang et al. 2018",
     "perturbench": "McFaline-Figueroa et al. 2023",
@@ -79,7 +80,7 @@ def table(runs: Runs) -> str:
     for name, found in of.items():
         is_trained = name in runs
         cells = [_cell([one.get(metric, np.nan) for one in found], is_trained) for metric in COLUMNS]
-        cells.append(f"{skills[name]:.2f}")
+        cells.append(f"{round(skills[name], 2) + 0.0:.2f}")  # no -0.00
         cells += _costs(runs[name]) if is_trained else ["–"] * 3
         label = METHODS[name].label if is_trained else f"`{name}`"
         label = f"**{label}**" if name == WITH_BASELINES else label
@@ -101,18 +102,25 @@ def _costs(found: list[dict[str, Any]]) -> list[str]:
 
 def draw(of_data: dict[str, Runs]) -> plt.Figure:
     """E-distance of every method on every data set, a point for each seed."""
-    figure, axes = plt.subplots(1, len(of_data), figsize=(4 * len(of_data), 5.5), layout="constrained", squeeze=False)
-    for ax, (data, runs) in zip(axes[0], of_data.items(), strict=True):
+    n_columns = min(2, len(of_data))
+    n_rows = -(-len(of_data) // n_columns)
+    size = (5 * n_columns, 3.6 * n_rows)
+    figure, axes = plt.subplots(n_rows, n_columns, figsize=size, layout="constrained", sharex=True, squeeze=False)
+    for ax in axes.flat[len(of_data) :]:
+        ax.remove()
+    for ax, (data, runs) in zip(axes.flat, of_data.items(), strict=False):
         of = {name: found for name, found in scores(runs).items() if name != CEILING}
         # From the worst at the top; a method whose cells are elsewhere altogether would press the others together.
         order = sorted(of, key=lambda name: -np.mean([one["edistance"] for one in of[name]]))
         for row, name in enumerate(order):
-            values = [max(one["edistance"], 1e-3) for one in of[name]]
+            values = [max(one["edistance"], _LEAST) for one in of[name]]
             colour = "C3" if name == WITH_BASELINES else "C0" if name in runs else "0.6"
             ax.plot(values, [row] * len(values), "o", color=colour, alpha=0.8)
         ax.set_yticks(range(len(order)), [METHODS[name].label if name in runs else name for name in order])
-        ax.set(xscale="log", xlabel="E-distance", title=TITLES[data])
+        ax.set(xscale="log", title=TITLES[data])
+        ax.tick_params(labelbottom=True)
         ax.grid(axis="x", alpha=0.3)
+    figure.supxlabel(f"E-distance to the truth (lower is better; {_LEAST} where it is less)", fontsize="medium")
     return figure
 
 
