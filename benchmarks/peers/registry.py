@@ -31,6 +31,6 @@ PEERS = {
         _peer("cpa", {}, {"batch_size": 512}, {"learning_rate": 1e-3}, {"adversary": 2.0}),
         _peer("cellflow", {}, {"iterations": 500}, {"iterations": 3000}, {"covariates": False}),
         _peer("scgen", {}, {"epochs": 10}, {"n_hidden": 256, "n_latent": 30}),
-        _peer("scgpt", {}, {"steps": 300}, {"learning_rate": 3e-4}, {"width": 128, "heads": 8}),
+        _peer("scgpt", {}, {"steps": 300}, {"learning_rate": 3e-4}, {"steps": 300, "genes": 300}),
     )
 }
