@@ -119,7 +119,7 @@ def test_the_table_of_unseen_labels_has_the_model_and_what_it_has_to_beat(simula
     case = unseen.Case("simulated", key, label)
     result = unseen.run(case, splits.load_without(**vars(case)), 0)
     assert result["novelty"] == [f"unseen {key.replace('_', ' ')}"]
-    beside = "additive" if key == "cell_type" else "any_perturbation"
+    beside = "additive" if key == "cell_type" else "perturbed_mean"
     assert {"default", "control", beside, "ceiling"} <= set(result["metrics"])
 
 
