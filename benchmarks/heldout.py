@@ -65,10 +65,9 @@ def judge(split: Split, name: str, pred: Any, seed: int, **options: Any) -> pd.D
         condition_keys=split.keys,
         perturbation_key="perturbation",
         control=split.control,
-        split_key="split",
         values="any",
         seed=seed,
-        **options,
+        **{"split_key": "split", **options},
     )
 
 

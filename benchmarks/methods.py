@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from unittest import mock
 
 import anndata as ad
 import numpy as np
@@ -50,13 +51,7 @@ def calmflow(
     split: Split, settings: Settings, seed: int, n_cells: int, *, preset: str = "default"
 ) -> tuple[ad.AnnData, dict[str, Any]]:
     """This package's model; settings for "model", "train" and "predict"."""
-    scf.CaLMFlowModel.setup_anndata(
-        split.adata,
-        cell_type_key="cell_type",
-        perturbation_key="perturbation",
-        chronicity_key="chronicity" if "chronicity" in split.keys else None,
-        control=split.control,
-    )
+    set_up(split)
     model = scf.CaLMFlowModel(split.adata, preset=preset, seed=seed, **settings.get("model", {}))
     start = time.perf_counter()
     model.train(seed=seed, **settings.get("train", {}))
@@ -69,6 +64,17 @@ def calmflow(
         "history": {key: frame.iloc[:, 0].tolist() for key, frame in model.history_.items()},
         "settings": model.settings,
     }
+
+
+def set_up(split: Split) -> None:
+    """Tell the package which columns are what."""
+    scf.CaLMFlowModel.setup_anndata(
+        split.adata,
+        cell_type_key="cell_type",
+        perturbation_key="perturbation",
+        chronicity_key="chronicity" if "chronicity" in split.keys else None,
+        control=split.control,
+    )
 
 
 def generative(
@@ -120,11 +126,8 @@ def _watched(kind: type[GenerativeModel]) -> Iterator[dict[str, Any]]:
         seen["parameters"] = sum(parameter.numel() for parameter in fitted.network_.parameters())
         return fitted
 
-    kind.fit = timed  # type: ignore[method-assign]
-    try:
+    with mock.patch.object(kind, "fit", timed):
         yield seen
-    finally:
-        kind.fit = fit  # type: ignore[method-assign]
 
 
 def _without_type(split: Split) -> Callable[[Any], list[float]]:
@@ -217,11 +220,15 @@ _VARIANTS = (
     {"predict": {"anchor": False}},
     {"predict": {"name_cell_type": True}},
     {"model": {"omit_probability": 0.0}},
-    {"model": {"decoder": "energy"}},
+    {"model": {"omit_probability": 0.8}},
     {"model": {"n_steps": 2}},
     {"model": {"n_steps": 8}},
+    {"model": {"width": 96, "n_heads": 3}},
+    {"model": {"dropout": 0.1}},
+    {"model": {"decoder": "energy"}},
     {"model": {"n_context_cells": 8}},
     {"model": {"source": "noise"}},
+    {"train": {"lr": 3e-4}},
 )
 
 METHODS: dict[str, Method] = {

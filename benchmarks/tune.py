@@ -4,11 +4,12 @@
 
 The held-out cells of the benchmark are taken out first, so no choice can see them. Every settings of a method's grid is
 trained once on each fold; the lowest mean E-distance wins. One JSON for each data set and method, which `heldout.py`
-reads.
+reads; it grows with every settings tried, and an interrupted choice goes on.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,18 +25,22 @@ _METRICS = ("edistance", "pearson_delta", "std_ratio")
 _SEED = 0
 
 
-def tune(data: str, name: str, folds: list[splits.Split]) -> dict[str, Any]:
-    """All settings of a method's grid, what each scored on each fold, and the best."""
-    tried = []
-    for settings in METHODS[name].grid:
+def tune(data: str, name: str, folds: list[splits.Split], file: Path) -> None:
+    """Try the settings of a method's grid that ``file`` has not yet; it holds each one's scores, and the best."""
+    tried = _tried(file)
+    for settings in METHODS[name].grid[len(tried) :]:
         scores = []
         for fold in folds:
             pred, made = METHODS[name].predict(fold, settings, _SEED, fold.n_cells)
             report = judge(fold, name, pred, _SEED, metrics=_METRICS, baselines=False, n_boot=0)
             scores.append({**scf.tl.summary(report).loc[name, list(_METRICS)], "seconds": made["training_seconds"]})
         tried.append({"settings": settings, "folds": scores})
+        write(file, {"data": data, "method": name, "tried": tried, "chosen": min(tried, key=_mean)["settings"]})
         print(f"{data}, {METHODS[name].label}, {settings or 'first settings'}: {_mean(tried[-1]):.3f}", flush=True)
-    return {"data": data, "method": name, "tried": tried, "chosen": min(tried, key=_mean)["settings"]}
+
+
+def _tried(file: Path) -> list[dict[str, Any]]:
+    return json.loads(file.read_text())["tried"] if file.exists() else []
 
 
 def _mean(one: dict[str, Any]) -> float:
@@ -54,11 +59,11 @@ def main() -> None:
             method, file = METHODS[name], tuning / f"{data}-{name}.json"
             if method.tuned_as is not None or len(method.grid) == 1:
                 continue
-            if not file.exists():
+            if len(_tried(file)) < len(method.grid):
                 n_folds = min(arguments.folds or splits.n_folds(data), splits.n_folds(data))
                 folds = folds or [splits.load(data, fold) for fold in range(n_folds)]
                 try:
-                    write(file, tune(data, name, folds))
+                    tune(data, name, folds, file)
                 except NotAvailable as reason:
                     print(f"{data}, {method.label}: not tuned. {reason}", file=sys.stderr)
                     continue

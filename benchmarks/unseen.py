@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import splits
-from benchmarks.heldout import RESULTS, write
+from benchmarks.heldout import RESULTS, judge, write
+from benchmarks.methods import set_up
 from benchmarks.splits import Split
 
 import sccalmflow as scf
@@ -46,29 +47,14 @@ CASES = {
 def run(case: Case, split: Split, seed: int) -> dict[str, Any]:
     """One training: the mean of each metric for the model, the baselines and the ceiling."""
     adata = split.adata
-    scf.CaLMFlowModel.setup_anndata(
-        adata,
-        cell_type_key="cell_type",
-        perturbation_key="perturbation",
-        chronicity_key="chronicity" if "chronicity" in split.keys else None,
-        control=split.control,
-    )
+    set_up(split)
     model = scf.CaLMFlowModel(adata, seed=seed)
     model.train(seed=seed)
     given = adata[(adata.obs["given"] == "train") & (adata.obs["perturbation"] == split.control)]
     pred = model.predict_perturbation(
         split.heldout, n_cells=split.n_cells, control=given if case.key == "cell_type" else None, seed=seed
     )
-    report = scf.tl.evaluate(
-        {"default": pred},
-        adata,
-        condition_keys=split.keys,
-        perturbation_key="perturbation",
-        control=split.control,
-        split_key="given",
-        values="any",
-        seed=seed,
-    )
+    report = judge(split, "default", pred, seed, split_key="given")
     return {
         "case": vars(case),
         "seed": seed,

@@ -88,11 +88,15 @@ def test_tuning_takes_the_settings_that_validation_likes_best(simulation, monkey
 
     monkeypatch.setitem(methods.METHODS, "toy", methods.Method("toy", predict, (worse, better)))
     monkeypatch.setitem(methods.METHODS, "like-toy", methods.Method("like toy", predict, tuned_as="toy"))
-    found = tune.tune("simulated", "toy", [splits.load("simulated", 0)])
+    assert heldout.chosen("simulated", "toy", tmp_path) == worse  # nothing has been tuned there
+    file = tmp_path / "simulated-toy.json"
+    tune.tune("simulated", "toy", [splits.load("simulated", 0)], file)
+    found = json.loads(file.read_text())
     assert found["chosen"] == better
     assert len(found["tried"]) == 2
-    assert heldout.chosen("simulated", "toy", tmp_path) == worse  # nothing has been tuned there
-    heldout.write(tmp_path / "simulated-toy.json", found)
+    heldout.write(file, {**found, "tried": found["tried"][:1]})
+    tune.tune("simulated", "toy", [splits.load("simulated", 0)], file)  # interrupted after the first: only the second
+    assert json.loads(file.read_text()) == found
     assert heldout.chosen("simulated", "toy", tmp_path) == better
     assert heldout.chosen("simulated", "like-toy", tmp_path) == better
 

@@ -149,7 +149,7 @@ class BatchSampler:
         self.conditions = data.conditions
         self.cells = CellGroups(data.scores, data.members)
         self.weight = self.cells.size.double().sqrt()
-        self.roles = schema.omissible_roles if settings.omit_probability else ()
+        self.omits = settings.omit_probability > 0 and schema.can_omit_cell_type
         if settings.source == "control" or settings.n_context_cells:
             contexts = list(data.controls)
             self.controls = CellGroups(data.scores, list(data.controls.values()))
@@ -165,9 +165,10 @@ class BatchSampler:
         self, condition: Tensor, n_each: int, generator: torch.Generator, batch_size: int | None = None
     ) -> Batch:
         """One batch with ``n_each`` sequences of each condition, (P,); the first ``batch_size`` of them."""
-        omitted = torch.rand(len(condition), len(self.roles), generator=generator) < self.settings.omit_probability
-        code = (omitted.long() << torch.arange(len(self.roles))).sum(1)
-        condition, code = (part.repeat_interleave(n_each)[:batch_size] for part in (condition, code))
+        named = torch.ones(len(condition), dtype=torch.bool)
+        if self.omits:
+            named = torch.rand(len(condition), generator=generator) >= self.settings.omit_probability
+        condition, named = (part.repeat_interleave(n_each)[:batch_size] for part in (condition, named))
         n_trajectories = self.flow_config.n_trajectories
         endpoint = self.cells.draw(condition, n_trajectories, generator)
         source = self.draw_source(condition, generator)
@@ -175,8 +176,8 @@ class BatchSampler:
             group = condition.repeat_interleave(n_trajectories)
             paired = pair_by_optimal_transport(source.flatten(0, 2), endpoint.flatten(0, 1), group)
             source = paired.view_as(source)
-        variants, index = torch.stack([condition, code], 1).unique(dim=0, return_inverse=True)
-        sentences = [self.sentence(c, o) for c, o in variants.tolist()]
+        variants, index = torch.stack([condition, named.long()], 1).unique(dim=0, return_inverse=True)
+        sentences = [self.sentence(c, name_cell_type=bool(n)) for c, n in variants.tolist()]
         if self.flow_config.n_context_cells:
             context = self.controls.draw(self.context_of[variants[:, 0]], self.flow_config.n_context_cells, generator)
             return Batch(endpoint, source, self.book.prompts(sentences, context), index, condition)
@@ -190,12 +191,10 @@ class BatchSampler:
             return torch.randn(shape, generator=generator)
         return self.controls.draw(self.context_of[condition], shape[1] * shape[2], generator).view(shape)
 
-    def sentence(self, condition: int, omitted: int) -> str:
-        """Sentence of a condition without the roles whose bits are set in ``omitted``."""
+    def sentence(self, condition: int, *, name_cell_type: bool) -> str:
+        """Sentence of a condition; one of the user's own stays as it is."""
         labels, sentence = self.conditions[condition]
-        if sentence is not None:
-            return sentence
-        return self.schema.sentence(labels, [role for bit, role in enumerate(self.roles) if omitted >> bit & 1])
+        return self.schema.sentence(labels, name_cell_type=name_cell_type) if sentence is None else sentence
 
 
 def seeded_generator(*numbers: int) -> torch.Generator:

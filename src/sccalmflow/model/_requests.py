@@ -99,9 +99,7 @@ def _from_frame(frame: pd.DataFrame, state: ModelState, name_cell_type: bool | N
         if prompt_key is not None:
             asked.append(Asked(labels, row[-1], new))
             continue
-        sentence, control = (
-            of(labels, name_cell_type=named) for of in (schema.sentence_to_predict, schema.control_sentence)
-        )
+        sentence, control = (of(labels, name_cell_type=named) for of in (schema.sentence, schema.control_sentence))
         asked.append(Asked(labels, sentence, new, control))
     return asked
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -58,35 +59,32 @@ class Schema:
         """Labels as a readable phrase, for messages and names."""
         return ", ".join(labels)
 
-    def sentence(self, labels: Labels, omitted: Collection[str] = ()) -> str:
-        """The sentence of a condition, without the roles in ``omitted``."""
+    def sentence(self, labels: Labels, *, name_cell_type: bool = True) -> str:
+        """The sentence of a condition, with its cell type or, where the template can do without, not."""
         by_key = dict(zip(self.keys, labels, strict=True))
-        words = {role: by_key[key] for role, key in self.roles.items() if role not in omitted}
+        words = {role: by_key[key] for role, key in self.roles.items()}
+        if not name_cell_type and self.can_omit_cell_type:
+            del words["cell_type"]
         return self.template.sentence(words, control=self.is_control(labels))
-
-    def sentence_to_predict(self, labels: Labels, *, name_cell_type: bool) -> str:
-        """The sentence that asks for a condition, with its cell type or, where it can do without, not."""
-        return self.sentence(labels, () if name_cell_type else self.omissible_roles)
 
     def control_sentence(self, labels: Labels, *, name_cell_type: bool) -> str:
         """The sentence that asks for the control cells of a condition's context."""
         position = self.keys.index(self.perturbation_key)
-        return self.sentence_to_predict(
-            (*labels[:position], self.control, *labels[position + 1 :]), name_cell_type=name_cell_type
-        )
+        control = (*labels[:position], self.control, *labels[position + 1 :])
+        return self.sentence(control, name_cell_type=name_cell_type)
 
-    @property
-    def omissible_roles(self) -> tuple[str, ...]:
-        """The cell type, which control cells show, where both sentences can do without it."""
+    @cached_property
+    def can_omit_cell_type(self) -> bool:
+        """Whether the sentences of cells and of control cells name the type, and can do without it."""
         others = dict.fromkeys(set(self.roles) - {"cell_type"}, "x")
         if "cell_type" not in self.template.placeholders:
-            return ()
+            return False
         try:
             self.template.sentence(others)
             self.template.sentence(others, control=True)
         except ValueError:
-            return ()
-        return ("cell_type",)
+            return False
+        return True
 
     def rows(self, frame: pd.DataFrame) -> list[Labels]:
         """The labels of each row."""
@@ -129,6 +127,5 @@ def novelty(schema: Schema, labels: Labels, seen: Iterable[Labels]) -> str:
 
 def sentences_of(schema: Schema, conditions: Sequence[Labels]) -> list[str]:
     """Every sentence that training can show for these conditions, also with the cell type left out."""
-    roles = schema.omissible_roles
-    subsets = [[role for bit, role in enumerate(roles) if code >> bit & 1] for code in range(2 ** len(roles))]
-    return [schema.sentence(labels, omitted) for labels in conditions for omitted in subsets]
+    named = (True, False) if schema.can_omit_cell_type else (True,)
+    return [schema.sentence(labels, name_cell_type=names) for labels in conditions for names in named]

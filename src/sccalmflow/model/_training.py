@@ -61,7 +61,7 @@ class Validation:
             is_anchored = source == "control" and condition.sentence is None
             self.requests.append(
                 Request(
-                    condition.sentence or schema.sentence_to_predict(condition.labels, name_cell_type=name_cell_type),
+                    condition.sentence or schema.sentence(condition.labels, name_cell_type=name_cell_type),
                     name,
                     None if controls is None else data.scores[controls],
                     schema.control_sentence(condition.labels, name_cell_type=name_cell_type) if is_anchored else None,
