@@ -73,9 +73,32 @@ def warn_of_unknown_name(app: Sphinx, env: Any, node: Any, contnode: Any) -> Non
         logging.getLogger(__name__).warning("the API reference has no %s", target, location=node)
 
 
+def returns_as_prose(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Set "Returns" as the sentences that it is: napoleon would take every line of it for a type.
+
+    A section with a list of types, whose descriptions are indented, stays.
+    """
+    if "Returns" not in lines:
+        return
+    start = lines.index("Returns")
+    end = next((i for i in range(start + 2, len(lines) - 1) if set(lines[i + 1]) == {"-"}), len(lines))
+    prose = [line for line in lines[start + 2 : end] if line]
+    if not any(line.startswith(" ") for line in prose):
+        # Two empty lines end the section before.
+        lines[start:end] = ["", "", f":returns: {prose[0]}", *(f"    {line}" for line in prose[1:]), ""]
+
+
+def skip_alias(app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
+    """Leave out the fields of a named tuple, which its parameters describe."""
+    return True if (getattr(obj, "__doc__", "") or "").startswith("Alias for field number") else None
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Register both."""
+    """Register all of them."""
+    app.setup_extension("sphinx.ext.autodoc")
     app.connect("config-inited", copy_tutorials)
     app.connect("build-finished", check_tutorials)
+    app.connect("autodoc-process-docstring", returns_as_prose, priority=400)  # before napoleon
+    app.connect("autodoc-skip-member", skip_alias)
     app.connect("missing-reference", warn_of_unknown_name, priority=900)  # after intersphinx
     return {"parallel_read_safe": True}

@@ -67,3 +67,17 @@ def test_the_page_names_every_tutorial(page: str) -> None:
     assert len(TUTORIALS) == 6
     for tutorial in TUTORIALS:
         assert f"(tutorials/{tutorial.name})" in text
+
+
+@pytest.mark.parametrize(
+    ("section", "expected"),
+    [
+        (["Cells of each", "condition."], ["", "", ":returns: Cells of each", "    condition.", ""]),
+        ([".X", "    log1p."], ["Returns", "-------", ".X", "    log1p.", ""]),
+    ],
+)
+def test_the_reference_shows_prose_as_prose(section: list[str], expected: list[str], checks: ModuleType) -> None:
+    before, after = ["Predict.", ""], ["Raises", "------", "ValueError", "    No cells."]
+    lines = [*before, "Returns", "-------", *section, "", *after]
+    checks.returns_as_prose(None, "function", "f", None, None, lines)
+    assert lines == [*before, *expected, *after]

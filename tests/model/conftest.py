@@ -80,7 +80,7 @@ def trained(cells: AnnData) -> scf.CaLMFlowModel:
 
 @pytest.fixture(scope="session")
 def predict() -> Callable[..., AnnData]:
-    def predict(model: scf.CaLMFlowModel, conditions: object, n_cells: int = 20, **options: object) -> AnnData:
+    def predict(model: scf.CaLMFlowModel, conditions: object, n_cells: int | None = 20, **options: object) -> AnnData:
         return model.predict_perturbation(conditions, n_cells=n_cells, show_progress=False, **options)
 
     return predict

@@ -317,6 +317,15 @@ def test_without_a_predicted_change_anchored_cells_are_control_cells() -> None:
     np.testing.assert_allclose(cells.sort(dim=0).values, controls.sort(dim=0).values, atol=1e-5)
 
 
+def test_by_default_no_control_cell_is_used_twice(trained, predict, cells, conditions) -> None:
+    n_controls = len(control_scores(cells, "NK", "chronic"))
+    default = predict(trained, conditions, n_cells=None)
+    assert [len(scores(default, row)) for _, row in conditions.iterrows()] == [n_controls, 500, 500]
+    for n_cells, row in zip((n_controls, 500, 500), (row for _, row in conditions.iterrows()), strict=True):
+        asked = predict(trained, row.to_frame().T, n_cells=n_cells)
+        np.testing.assert_allclose(scores(default, row), scores(asked, row), atol=1e-5)
+
+
 def test_a_change_moves_the_control_cells_whose_partners_it_moves() -> None:
     # Two clusters, which the model puts in the wrong place and one of which it moves.
     is_far = torch.arange(20) >= 10

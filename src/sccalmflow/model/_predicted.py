@@ -15,13 +15,15 @@ from ._folder import ModelState
 from ._requests import Asked
 
 
-def predicted_anndata(scores: np.ndarray, asked: Sequence[Asked], state: ModelState, made: dict[str, Any]) -> AnnData:
+def predicted_anndata(
+    scores: Sequence[np.ndarray], asked: Sequence[Asked], state: ModelState, made: dict[str, Any]
+) -> AnnData:
     """Cells of every condition, one below the other.
 
     Parameters
     ----------
     scores
-        (n_conditions, n_cells, D), or (n_conditions, n_cells, T + 1, D) for whole trajectories.
+        Those of each condition, (n_cells, D), or (n_cells, T + 1, D) for whole trajectories.
     asked
         The conditions.
     state
@@ -29,8 +31,8 @@ def predicted_anndata(scores: np.ndarray, asked: Sequence[Asked], state: ModelSt
     made
         How the cells were drawn, for ``uns``.
     """
-    n_cells = scores.shape[1]
-    paths = scores.reshape(-1, *scores.shape[2:])
+    n_cells = [len(some) for some in scores]
+    paths = np.concatenate(scores)
     cells = paths[:, -1] if paths.ndim == 3 else paths
     schema = state.schema
     columns: dict[str, list[Any]] = {
@@ -40,7 +42,7 @@ def predicted_anndata(scores: np.ndarray, asked: Sequence[Asked], state: ModelSt
     columns["prompt"] = [a.sentence for a in asked]
     columns["novelty"] = [a.novelty for a in asked]
     obs = pd.DataFrame({name: pd.Categorical(np.repeat(values, n_cells)) for name, values in columns.items()})
-    obs.index = [f"{condition}-{cell}" for condition in range(len(asked)) for cell in range(n_cells)]
+    obs.index = [f"{condition}-{cell}" for condition, n in enumerate(n_cells) for cell in range(n)]
     pred = AnnData(state.pca.inverse(cells), obs=obs, var=pd.DataFrame(index=state.pca.var_names.astype(str)))
     pred.obsm[schema.obsm_key] = cells
     if paths.ndim == 3:

@@ -39,7 +39,7 @@ class PredictionMixin:
         self,
         conditions: pd.DataFrame | Sequence[str] | AnnData,
         *,
-        n_cells: int = 500,
+        n_cells: int | None = None,
         control: AnnData | None = None,
         name_cell_type: bool | None = None,
         anchor: bool = True,
@@ -64,7 +64,8 @@ class PredictionMixin:
             ``prompt_key`` of the set-up, replaces the template's sentence), sentences, or an AnnData whose ``obs`` is
             such a DataFrame.
         n_cells
-            Cells of each condition.
+            Cells of each condition. By default 500, and of an anchored condition (see ``anchor``) no more than its
+            context has control cells.
         control
             Control cells to start from, log-normalised like the training data, for contexts (all keys but the
             perturbation) that the model does not know or whose cells it should take from here. For free sentences
@@ -95,7 +96,7 @@ class PredictionMixin:
 
         Returns
         -------
-        AnnData of ``n_cells`` times the number of conditions: ``X`` dense expression on the scale of the training
+        AnnData with the cells of each condition, one condition below the other: ``X`` dense expression on the scale of the training
         data (a linear reconstruction, so partly below 0), ``obsm["X_pca"]`` scaled scores, ``obs`` with the condition
         keys, ``prompt`` and ``novelty`` (``"seen"``, ``"unseen combination"``, ``"unseen cell type"``, ... or
         ``"free text"``), ``uns["sccalmflow"]`` with what made it, and with ``return_trajectory``
@@ -110,7 +111,7 @@ class PredictionMixin:
         """
         if not self.is_trained_:
             raise RuntimeError("The model has not been trained: call model.train() before predicting.")
-        for name, value in (("n_cells", n_cells), ("batch_size", batch_size)):
+        for name, value in (("n_cells", 1 if n_cells is None else n_cells), ("batch_size", batch_size)):
             if not isinstance(value, Integral):
                 raise TypeError(f"{name}={value!r} must be a whole number.")
             if value < 1:
@@ -122,19 +123,21 @@ class PredictionMixin:
         state = self._state
         asked = read_conditions(conditions, state, name_cell_type)
         requests = make_requests(asked, state, control, anchor=anchor)
+        n_each = [request.usual_cells if n_cells is None else n_cells for request in requests]
         scores = sample_cells(
             state.flow,
             self._book,
             requests,
             source=state.settings.source,
-            n_cells=max(n_cells, _CENTRE_CELLS),
+            n_cells=max(*n_each, _CENTRE_CELLS),
             temperature=temperature,
             seed=seed,
             batch_size=batch_size,
             whole_trajectory=return_trajectory,
             show_progress=show_progress,
         )
-        cells = _as_new_cells(scores.numpy(), asked, state.pca)[:, :n_cells]
+        drawn = _as_new_cells(scores.numpy(), asked, state.pca)
+        cells = [some[:n] for some, n in zip(drawn, n_each, strict=True)]
         made = {
             "seed": seed,
             "temperature": float(temperature),

@@ -20,6 +20,8 @@ _BLOCK = 64
 # Control cells are paired with predicted ones among this many, or all there are, so that each is used once before
 # any is used again. The more, the closer the partners; exact pairing takes time with the third power.
 _ANCHOR_BLOCK = 512
+# Cells of a condition where the user does not say how many: enough for its mean and its spread.
+_USUAL_CELLS = 500
 
 
 class Request(NamedTuple):
@@ -33,6 +35,16 @@ class Request(NamedTuple):
     controls: Tensor | None
     control_sentence: str | None = None
 
+    @property
+    def is_anchored(self) -> bool:
+        """Whether its cells are measured control cells, moved."""
+        return self.control_sentence is not None and self.controls is not None
+
+    @property
+    def usual_cells(self) -> int:
+        """How many cells to predict where the user does not say: no more than there are control cells to move."""
+        return min(_USUAL_CELLS, len(cast(Tensor, self.controls))) if self.is_anchored else _USUAL_CELLS
+
 
 def sample_cells(
     flow: VolterraFlow, book: PromptBook, requests: Sequence[Request], *, n_cells: int, seed: int, **options: Any
@@ -42,9 +54,9 @@ def sample_cells(
     twins: dict[int, Request] = {}
     sizes: dict[int, int] = {}
     for number, request in enumerate(requests):
-        if request.control_sentence is not None and request.controls is not None:
-            twins[number] = request._replace(sentence=request.control_sentence)
-            sizes[number] = min(_ANCHOR_BLOCK, len(request.controls))
+        if request.is_anchored:
+            twins[number] = request._replace(sentence=cast(str, request.control_sentence))
+            sizes[number] = min(_ANCHOR_BLOCK, len(cast(Tensor, request.controls)))
     # Whole blocks, so that no cell depends on how many are asked for.
     n_whole = max([n_cells, *(-(-n_cells // size) * size for size in sizes.values())])
     scores = sample_scores(flow, book, [*requests, *twins.values()], n_cells=n_whole, seed=seed, **options)
