@@ -97,9 +97,9 @@ class PredictionMixin:
         Returns
         -------
         AnnData with the cells of each condition, one condition below the other: ``X`` dense expression on the scale of
-        the training data (a linear reconstruction, so partly below 0), ``obsm["X_pca"]`` scaled scores, ``obs`` with the condition
-        keys, ``prompt`` and ``novelty`` (``"seen"``, ``"unseen combination"``, ``"unseen cell type"``, ... or
-        ``"free text"``), ``uns["sccalmflow"]`` with what made it, and with ``return_trajectory``
+        the training data (a linear reconstruction, so partly below 0), ``obsm["X_pca"]`` scaled scores, ``obs`` with
+        the condition keys, ``prompt`` and ``novelty`` (``"seen"``, ``"unseen combination"``, ``"unseen cell type"``,
+        ... or ``"free text"``), ``uns["sccalmflow"]`` with what made it, and with ``return_trajectory``
         ``obsm["trajectory"]`` (n, T + 1, D).
 
         Raises
