@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from benchmarks import splits
 from benchmarks.heldout import chosen, judge, methods_of, parser, write
-from benchmarks.methods import METHODS, NotAvailable
+from benchmarks.methods import METHODS, NotAvailable, Settings
 
 import sccalmflow as scf
 
@@ -28,7 +28,7 @@ _SEED = 0
 def tune(data: str, name: str, folds: list[splits.Split], file: Path) -> None:
     """Try the settings of a method's grid that ``file`` has not yet; it holds each one's scores, and the best."""
     tried = _tried(file)
-    for settings in METHODS[name].grid[len(tried) :]:
+    for settings in _left(name, file):
         scores = []
         for fold in folds:
             pred, made = METHODS[name].predict(fold, settings, _SEED, fold.n_cells)
@@ -41,6 +41,11 @@ def tune(data: str, name: str, folds: list[splits.Split], file: Path) -> None:
 
 def _tried(file: Path) -> list[dict[str, Any]]:
     return json.loads(file.read_text())["tried"] if file.exists() else []
+
+
+def _left(name: str, file: Path) -> list[Settings]:
+    known = [one["settings"] for one in _tried(file)]
+    return [settings for settings in METHODS[name].grid if settings not in known]
 
 
 def _mean(one: dict[str, Any]) -> float:
@@ -59,7 +64,7 @@ def main() -> None:
             method, file = METHODS[name], tuning / f"{data}-{name}.json"
             if method.tuned_as is not None or len(method.grid) == 1:
                 continue
-            if len(_tried(file)) < len(method.grid):
+            if _left(name, file):
                 n_folds = min(arguments.folds or splits.n_folds(data), splits.n_folds(data))
                 folds = folds or [splits.load(data, fold) for fold in range(n_folds)]
                 try:
