@@ -221,6 +221,7 @@ _VARIANTS = (
     {"predict": {"name_cell_type": True}},
     {"model": {"omit_probability": 0.0}},
     {"model": {"omit_probability": 0.8}},
+    {"model": {"n_steps": 1}},
     {"model": {"n_steps": 2}},
     {"model": {"n_steps": 8}},
     {"model": {"width": 96, "n_heads": 3}},

@@ -31,6 +31,7 @@ COLUMNS = {
     "std_ratio": "std ratio → 1",
 }
 CEILING = "ceiling"
+VARIANTS = "variants"
 _LEAST = 1e-3  # of an axis of powers; the unbiased E-distance of a perfect prediction is about 0, of either sign
 TITLES = {
     "kang": "Kang et al. 2018",
@@ -127,18 +128,72 @@ def draw(of_data: dict[str, Runs]) -> plt.Figure:
 def tuning_table(folder: Path) -> str:
     """What was tried on validation folds, and what was chosen."""
     lines = ["| data | method | settings | E-distance | |", "| --- | --- | --- | --- | --- |"]
-    for file in sorted(folder.glob("*.json")):
-        found = json.loads(file.read_text())
+    for found in map(_load, sorted(folder.glob("*.json"))):
+        if found["method"] == VARIANTS:
+            continue
         for one in found["tried"]:
-            value = np.mean([fold["edistance"] for fold in one["folds"]])
-            flat = {
-                k: v for key, v in one["settings"].items() for k, v in (v if isinstance(v, dict) else {key: v}).items()
-            }
-            settings = ", ".join(f"{key}={value}" for key, value in flat.items()) or "defaults"
             mark = "chosen" if one["settings"] == found["chosen"] else ""
-            label = METHODS[found["method"]].label
-            lines.append(f"| {TITLES[found['data']]} | {label} | {settings} | {value:.3f} | {mark} |")
+            title, label = TITLES[found["data"]], METHODS[found["method"]].label
+            lines.append(f"| {title} | {label} | {_words(one['settings'])} | {_mean(one, 'edistance'):.3f} | {mark} |")
     return "\n".join([*lines, ""])
+
+
+def variants_table(folder: Path) -> str:
+    """Variants of the default on validation folds: E-distance and, beside it, Pearson Δ, a column a data set."""
+    of = {data: _load(file)["tried"] for data in DATA if (file := folder / f"{data}-{VARIANTS}.json").exists()}
+    lines = ["| | " + " | ".join(TITLES[data] for data in of) + " |", "| --- " * (len(of) + 1) + "|"]
+    for settings in METHODS[VARIANTS].grid:
+        cells = []
+        for tried in of.values():
+            found = [one for one in tried if one["settings"] == settings]
+            cells += [f"{_mean(one, 'edistance'):.3f} ({_mean(one, 'pearson_delta'):.2f})" for one in found] or ["–"]
+        if set(cells) != {"–"}:
+            lines.append(f"| {_words(settings)} | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, ""])
+
+
+def cost_table(of_data: dict[str, Runs]) -> str:
+    """Seconds of search until the model is as good on the validation conditions as a competitor at its best.
+
+    All stop by the E-distance of the same validation conditions, which they draw by one rule from one seed. Seconds are
+    those of the whole training, searching and training again, shared out over its updates.
+    """
+    names = ["data", "beside", "seed", "its best", "seconds to it", "CaLMFlow, seconds", "ratio"]
+    lines = ["| " + " | ".join(names) + " |", "| --- " * len(names) + "|"]
+    for data, runs in of_data.items():
+        for name in ("cfm-control", "cfm-noise"):
+            for run in runs.get(name, []):
+                ours = [mine for mine in runs[WITH_BASELINES] if mine["seed"] == run["seed"]]
+                if not ours:
+                    continue
+                curve = {int(updates): score for updates, score in run["history"].items()}
+                best = min(curve, key=lambda updates: curve[updates])
+                seconds = best * run["training_seconds"] / (max(curve) + run["n_updates"])
+                needed = _seconds_to(curve[best], ours[0])
+                cells = [f"{needed:.0f}", f"{needed / seconds:.1f}"] if needed else ["not reached", "–"]
+                row = [TITLES[data], METHODS[name].label, run["seed"], f"{curve[best]:.3f}", f"{seconds:.0f}", *cells]
+                lines.append("| " + " | ".join(map(str, row)) + " |")
+    return "\n".join([*lines, ""])
+
+
+def _seconds_to(score: float, run: dict[str, Any]) -> float | None:
+    curve = run["history"]["validation_edistance"]
+    n_epochs = len(curve) + len(run["history"].get("refit_loss", []))
+    reached = next((epoch for epoch, value in enumerate(curve, 1) if value <= score), None)
+    return None if reached is None else reached * run["training_seconds"] / n_epochs
+
+
+def _load(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text())
+
+
+def _mean(one: dict[str, Any], metric: str) -> float:
+    return float(np.mean([fold[metric] for fold in one["folds"]]))
+
+
+def _words(settings: dict[str, Any]) -> str:
+    parts = [part.items() if isinstance(part, dict) else [(key, part)] for key, part in settings.items()]
+    return ", ".join(f"{key}={value}" for part in parts for key, value in part) or "defaults"
 
 
 def unseen_table(folder: Path) -> str:
@@ -168,6 +223,9 @@ def main() -> None:
         (results / "heldout" / f"{data}.md").write_text(table(found))
         print(f"{data}\n{table(found)}")
     draw(runs).savefig(results / "heldout" / "edistance.png", dpi=120)
+    (results / "heldout" / "cost.md").write_text(cost_table(runs))
+    if list((results / "tuning").glob(f"*-{VARIANTS}.json")):
+        (results / "tuning" / "variants.md").write_text(variants_table(results / "tuning"))
     for name, made in (("tuning", tuning_table), ("unseen", unseen_table)):
         if (results / name).is_dir():
             (results / name / f"{name}.md").write_text(made(results / name))

@@ -144,3 +144,26 @@ def test_the_report_has_a_row_for_each_method(tmp_path: Path) -> None:
     # From the best simple baseline at 0.6 to the ceiling at 0.
     assert table.loc["**CaLMFlow**", "skill in E-distance"] == f"{(0.25 - 0.6) / (0 - 0.6):.2f}"
     assert table.loc["CFM, from control cells", "E-distance ↓"] == "0.300"
+
+
+def test_the_cost_is_counted_to_the_score_that_the_competitor_has_at_its_best() -> None:
+    curves = {"validation_edistance": [0.9, 0.3, 0.1, 0.2], "refit_loss": [1.0]}
+    ours = {"method": "default", "seed": 0, "training_seconds": 50.0, "history": curves}
+    # 300 updates of search and 100 of training again take 80 s; the best score is that after 200.
+    cfm = {"seed": 0, "training_seconds": 80.0, "n_updates": 100, "history": {"100": 0.5, "200": 0.35, "300": 0.4}}
+    out_of_reach = {**cfm, "history": {"100": 0.05}}
+    rows = report.cost_table({"kang": {"default": [ours], "cfm-control": [cfm, out_of_reach]}}).splitlines()[2:]
+    assert [row.split(" | ")[3:] for row in rows] == [
+        ["0.350", "40", "20", "0.5 |"],
+        ["0.050", "40", "not reached", "– |"],
+    ]
+
+
+def test_variants_of_the_default_stand_side_by_side_for_all_data(tmp_path: Path) -> None:
+    for data, settings, value in (("kang", {}, 0.3), ("simulated", {"model": {"n_steps": 2}}, 0.2)):
+        tried = [{"settings": settings, "folds": [{"edistance": value, "pearson_delta": 0.9}]}]
+        (tmp_path / f"{data}-variants.json").write_text(json.dumps({"tried": tried}))
+    assert report.variants_table(tmp_path).splitlines()[2:] == [
+        "| defaults | 0.300 (0.90) | – |",
+        "| n_steps=2 | – | 0.200 (0.90) |",
+    ]
