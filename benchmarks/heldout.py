@@ -57,7 +57,7 @@ def run(split: Split, name: str, settings: Settings, seed: int) -> tuple[dict[st
     return result, report.drop(columns=list(split.keys))
 
 
-def judge(split: Split, name: str, pred: Any, seed: int, **options: Any) -> pd.DataFrame:
+def judge(split: Split, name: str, pred: Any, seed: int, *, split_key: str = "split", **options: Any) -> pd.DataFrame:
     """The report of one prediction."""
     return scf.tl.evaluate(
         {name: pred},
@@ -65,9 +65,10 @@ def judge(split: Split, name: str, pred: Any, seed: int, **options: Any) -> pd.D
         condition_keys=split.keys,
         perturbation_key="perturbation",
         control=split.control,
+        split_key=split_key,
         values="any",
         seed=seed,
-        **{"split_key": "split", **options},
+        **options,
     )
 
 

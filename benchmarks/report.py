@@ -19,6 +19,7 @@ import numpy as np
 from benchmarks.heldout import RESULTS, WITH_BASELINES
 from benchmarks.methods import METHODS
 from benchmarks.splits import DATA
+from benchmarks.tune import mean_of
 
 COLUMNS = {
     "edistance": "E-distance ↓",
@@ -46,7 +47,7 @@ def read(folder: Path, data: str) -> Runs:
     """The runs of a data set by method, in the order of `methods.py`."""
     found = defaultdict(list)
     for file in sorted(folder.glob(f"{data}-*.json")):
-        run = json.loads(file.read_text())
+        run = _load(file)
         found[run["method"]].append(run)
     return {name: found[name] for name in METHODS if name in found}
 
@@ -134,7 +135,7 @@ def tuning_table(folder: Path) -> str:
         for one in found["tried"]:
             mark = "chosen" if one["settings"] == found["chosen"] else ""
             title, label = TITLES[found["data"]], METHODS[found["method"]].label
-            lines.append(f"| {title} | {label} | {_words(one['settings'])} | {_mean(one, 'edistance'):.3f} | {mark} |")
+            lines.append(f"| {title} | {label} | {_words(one['settings'])} | {mean_of(one):.3f} | {mark} |")
     return "\n".join([*lines, ""])
 
 
@@ -146,7 +147,7 @@ def variants_table(folder: Path) -> str:
         cells = []
         for tried in of.values():
             found = [one for one in tried if one["settings"] == settings]
-            cells += [f"{_mean(one, 'edistance'):.3f} ({_mean(one, 'pearson_delta'):.2f})" for one in found] or ["–"]
+            cells += [f"{mean_of(one):.3f} ({mean_of(one, 'pearson_delta'):.2f})" for one in found] or ["–"]
         if set(cells) != {"–"}:
             lines.append(f"| {_words(settings)} | " + " | ".join(cells) + " |")
     return "\n".join([*lines, ""])
@@ -187,10 +188,6 @@ def _load(file: Path) -> dict[str, Any]:
     return json.loads(file.read_text())
 
 
-def _mean(one: dict[str, Any], metric: str) -> float:
-    return float(np.mean([fold[metric] for fold in one["folds"]]))
-
-
 def _words(settings: dict[str, Any]) -> str:
     parts = [part.items() if isinstance(part, dict) else [(key, part)] for key, part in settings.items()]
     return ", ".join(f"{key}={value}" for part in parts for key, value in part) or "defaults"
@@ -202,7 +199,7 @@ def unseen_table(folder: Path) -> str:
     lines = ["| case | | " + " | ".join(COLUMNS[name] for name in columns) + " |", "| --- " * (len(columns) + 2) + "|"]
     cases = defaultdict(list)
     for file in sorted(folder.glob("*.json")):
-        cases[file.stem.rsplit("-", 1)[0]].append(json.loads(file.read_text()))
+        cases[file.stem.rsplit("-", 1)[0]].append(_load(file))
     for found in cases.values():
         case = found[0]["case"]
         title = f"{TITLES[case['name']]}, {case['label']} ({'; '.join(found[0]['novelty'])})"

@@ -1,6 +1,8 @@
 """Where a training step of the default model spends its time.
 
-python benchmarks/step_profile.py
+    python -m benchmarks.step_profile
+
+On the built-in simulation and one thread.
 """
 
 from __future__ import annotations
@@ -9,13 +11,15 @@ import argparse
 from collections import Counter
 
 import torch
+from benchmarks import splits
+from benchmarks.methods import set_up
 from torch.profiler import ProfilerActivity, profile
 
 import sccalmflow as scf
 from sccalmflow.model._data import BatchSampler, seeded_generator
 
 _GROUPS = {
-    "matrix products": ("mm", "bmm"),
+    "matrix products": ("mm",),
     "attention": ("scaled_dot_product",),
     "optimiser": ("lerp", "addcmul", "addcdiv", "sqrt"),
     "copies": ("copy", "cat", "index", "fill", "zero"),
@@ -33,13 +37,9 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
 
-    adata = scf.datasets.simulated_cytokines()
-    scf.pp.hold_out(adata, n=5, seed=0)
-    scf.pp.pca(adata, n_comps=50)
-    scf.CaLMFlowModel.setup_anndata(
-        adata, cell_type_key="cell_type", perturbation_key="perturbation", chronicity_key="chronicity"
-    )
-    model = scf.CaLMFlowModel(adata)
+    split = splits.load("simulated")
+    set_up(split)
+    model = scf.CaLMFlowModel(split.adata)
     state = model._state
     assert model._data is not None
     sampler = BatchSampler(model._data, state.flow, state.schema, state.settings, model._book)

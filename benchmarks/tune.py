@@ -28,28 +28,29 @@ _SEED = 0
 def tune(data: str, name: str, folds: list[splits.Split], file: Path) -> None:
     """Try the settings of a method's grid that ``file`` has not yet; it holds each one's scores, and the best."""
     tried = _tried(file)
-    for settings in _left(name, file):
+    for settings in _left(name, tried):
         scores = []
         for fold in folds:
             pred, made = METHODS[name].predict(fold, settings, _SEED, fold.n_cells)
             report = judge(fold, name, pred, _SEED, metrics=_METRICS, baselines=False, n_boot=0)
             scores.append({**scf.tl.summary(report).loc[name, list(_METRICS)], "seconds": made["training_seconds"]})
         tried.append({"settings": settings, "folds": scores})
-        write(file, {"data": data, "method": name, "tried": tried, "chosen": min(tried, key=_mean)["settings"]})
-        print(f"{data}, {METHODS[name].label}, {settings or 'first settings'}: {_mean(tried[-1]):.3f}", flush=True)
+        write(file, {"data": data, "method": name, "tried": tried, "chosen": min(tried, key=mean_of)["settings"]})
+        print(f"{data}, {METHODS[name].label}, {settings or 'first settings'}: {mean_of(tried[-1]):.3f}", flush=True)
 
 
 def _tried(file: Path) -> list[dict[str, Any]]:
     return json.loads(file.read_text())["tried"] if file.exists() else []
 
 
-def _left(name: str, file: Path) -> list[Settings]:
-    known = [one["settings"] for one in _tried(file)]
+def _left(name: str, tried: list[dict[str, Any]]) -> list[Settings]:
+    known = [one["settings"] for one in tried]
     return [settings for settings in METHODS[name].grid if settings not in known]
 
 
-def _mean(one: dict[str, Any]) -> float:
-    return float(np.mean([fold["edistance"] for fold in one["folds"]]))
+def mean_of(one: dict[str, Any], metric: str = "edistance") -> float:
+    """Mean over the folds of what one settings scored."""
+    return float(np.mean([fold[metric] for fold in one["folds"]]))
 
 
 def main() -> None:
@@ -64,7 +65,7 @@ def main() -> None:
             method, file = METHODS[name], tuning / f"{data}-{name}.json"
             if method.tuned_as is not None or len(method.grid) == 1:
                 continue
-            if _left(name, file):
+            if _left(name, _tried(file)):
                 n_folds = min(arguments.folds or splits.n_folds(data), splits.n_folds(data))
                 folds = folds or [splits.load(data, fold) for fold in range(n_folds)]
                 try:

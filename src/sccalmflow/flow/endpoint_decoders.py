@@ -102,6 +102,12 @@ def _distance(x: Tensor, y: Tensor) -> Tensor:
     return ((x - y).square().mean(-1) + 1e-8).sqrt()
 
 
+def _log_variance(raw: Tensor) -> Tensor:
+    """Between bounds that keep exp() finite whatever the network says."""
+    low, high = -9.0, 5.0
+    return low + (high - low) * torch.sigmoid(raw)
+
+
 class GaussianDecoder(nn.Module):
     """The posterior of the endpoint given the history, a Gaussian with independent components.
 
@@ -140,7 +146,6 @@ class GaussianDecoder(nn.Module):
     """
 
     target: Literal["next", "endpoint"] = "endpoint"
-    log_variance_bounds = (-9.0, 5.0)
 
     def __init__(self, dim: int, width: int, n_hidden: int, nll_weight: float, precision_power: float) -> None:
         super().__init__()
@@ -168,8 +173,7 @@ class GaussianDecoder(nn.Module):
         Mean and log-variance, each (..., D).
         """
         shift, raw = self.state(torch.cat([hidden, now.to(hidden.dtype)], -1)).float().chunk(2, -1)
-        low, high = self.log_variance_bounds
-        return now + shift, low + (high - low) * torch.sigmoid(raw)
+        return now + shift, _log_variance(raw)
 
     def loss(
         self, hidden: Tensor, now: Tensor, trajectory: Tensor, *, generator: torch.Generator | None = None
@@ -217,7 +221,6 @@ class MixtureDecoder(nn.Module):
     """
 
     target: Literal["next", "endpoint"] = "endpoint"
-    log_variance_bounds = (-9.0, 5.0)
 
     def __init__(self, dim: int, width: int, n_hidden: int, n_components: int) -> None:
         super().__init__()
@@ -240,8 +243,7 @@ class MixtureDecoder(nn.Module):
         output = self.state(torch.cat([hidden, now.to(hidden.dtype)], -1)).float()
         weight, shift, raw = output.split(self.sizes, -1)
         components = (-1, now.shape[-1])
-        low, high = self.log_variance_bounds
-        log_variance = low + (high - low) * torch.sigmoid(raw.unflatten(-1, components))
+        log_variance = _log_variance(raw.unflatten(-1, components))
         return weight.log_softmax(-1), now[..., None, :] + shift.unflatten(-1, components), log_variance
 
     def loss(

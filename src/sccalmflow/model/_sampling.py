@@ -36,14 +36,14 @@ class Request(NamedTuple):
     control_sentence: str | None = None
 
     @property
-    def is_anchored(self) -> bool:
-        """Whether its cells are measured control cells, moved."""
-        return self.control_sentence is not None and self.controls is not None
+    def anchors(self) -> Tensor | None:
+        """The measured control cells that are moved to make its cells, if it is anchored."""
+        return None if self.control_sentence is None else self.controls
 
     @property
     def usual_cells(self) -> int:
         """How many cells to predict where the user does not say: no more than there are control cells to move."""
-        return min(_USUAL_CELLS, len(cast(Tensor, self.controls))) if self.is_anchored else _USUAL_CELLS
+        return _USUAL_CELLS if self.anchors is None else min(_USUAL_CELLS, len(self.anchors))
 
 
 def sample_cells(
@@ -54,9 +54,9 @@ def sample_cells(
     twins: dict[int, Request] = {}
     sizes: dict[int, int] = {}
     for number, request in enumerate(requests):
-        if request.is_anchored:
+        if request.anchors is not None:
             twins[number] = request._replace(sentence=cast(str, request.control_sentence))
-            sizes[number] = min(_ANCHOR_BLOCK, len(cast(Tensor, request.controls)))
+            sizes[number] = min(_ANCHOR_BLOCK, len(request.anchors))
     # Whole blocks, so that no cell depends on how many are asked for.
     n_whole = max([n_cells, *(-(-n_cells // size) * size for size in sizes.values())])
     scores = sample_scores(flow, book, [*requests, *twins.values()], n_cells=n_whole, seed=seed, **options)
