@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,7 +14,7 @@ import sccalmflow as scf
 ROOT = Path(__file__).parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import heldout, methods, report, splits, tune, unseen  # noqa: E402
+from benchmarks import heldout, hindsight, methods, report, splits, tune, unseen  # noqa: E402
 
 TINY = {
     "default": {"model": {"width": 32, "n_layers": 1, "n_heads": 2}, "train": {"max_epochs": 1, "steps_per_epoch": 2}},
@@ -167,3 +168,35 @@ def test_variants_of_the_default_stand_side_by_side_for_all_data(tmp_path: Path)
         "| defaults | 0.300 (0.90) | – |",
         "| n_steps=2 | – | 0.200 (0.90) |",
     ]
+
+
+def test_hindsight_finds_the_combination_that_the_truth_was_made_of() -> None:
+    generator = np.random.default_rng(0)
+    changes = {"A": [2.0, 0.0, 0.0], "B": [0.0, 4.0, 0.0], "C": [1.0, 1.0, 1.0]}
+    cells, labels = [], []
+    for cell_type, change in changes.items():
+        controls = generator.normal(size=(40, 3))
+        for perturbation, moved in (("none", controls), ("drug", controls + change)):
+            cells.append(moved)
+            labels += [(cell_type, perturbation)] * len(moved)
+    obs = pd.DataFrame(labels, columns=["cell_type", "perturbation"]).rename(index=str)
+    adata = ad.AnnData(np.zeros((len(labels), 1)), obs=obs)
+    adata.obsm["X_pca"] = np.concatenate(cells)
+    heldout = pd.DataFrame([("C", "drug")], columns=["cell_type", "perturbation"])
+    row = hindsight.hindsight(splits.Split("toy", adata, heldout, "none")).loc["C, drug"]
+    assert row["other contexts"] == 2
+    # Half of A's change and a quarter of B's make two of three parts of the true change.
+    assert row["explained"] == pytest.approx(2 / 3)
+    # The mean change is (1, 2, 0), the best combination (1, 1, 0).
+    assert row["true change"] < row["best combination"] < row["mean change"] < row["control cells"]
+    # The cells of a condition are its control cells, moved: nothing is left.
+    assert row["true change"] <= 0
+
+
+def test_hindsight_stands_beside_the_mean_of_the_defaults_runs(tmp_path: Path) -> None:
+    for seed, value in enumerate((0.1, 0.3)):
+        rows = [("C, drug", "default", "edistance", value), ("C, drug", "additive", "edistance", 9.0)]
+        table = pd.DataFrame(rows, columns=["condition", "method", "metric", "value"])
+        table.to_csv(tmp_path / f"toy-default-{seed}.csv", index=False)
+    assert hindsight.ours("toy", tmp_path).to_dict() == {"C, drug": pytest.approx(0.2)}
+    assert hindsight.ours("other", tmp_path).empty
