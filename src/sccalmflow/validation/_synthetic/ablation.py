@@ -27,7 +27,6 @@ def ablations(dim: int) -> dict[str, tuple[str, Recipe]]:
         "default-k2": ("default, 2 space tokens", two_tokens),
         "default-k2-causal": ("default, 2 space tokens, causal mask", _with(two_tokens, space_mask="causal")),
         "default-m4": ("default, 4 trajectories", default(dim, 4)),
-        "default-t2": ("default, 2 time points", _with(ours, n_steps=2)),
         "paper": ("paper", theirs),
         "paper-markov": ("paper, no memory", _with(theirs, memory="markov")),
         "paper-resampled": ("paper, resampled path", _with(theirs, path="resampled")),

@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 from sccalmflow.validation._competitors import Competitor, MethodName
 
 from .models import Trained
+from .recipes import N_STATES
 from .tasks import Task
 
 N_LAYERS = 3
@@ -20,10 +21,9 @@ _COUNTED_ON = 1_000
 def competitor(method: MethodName) -> Competitor:
     """At the paper's size: torchcfm's network for the plane, three hidden layers of 64 units.
 
-    It learns from as many states as the default flow reads: with 2,000 updates of 128 trajectories and 8 times on the
-    plane, 1,000 and 16 elsewhere.
+    It learns from as many states as the default flow reads, 256 an update.
     """
-    return Competitor(method, width=64, n_layers=N_LAYERS, n_updates=8_000)
+    return Competitor(method, width=64, n_layers=N_LAYERS, n_updates=N_STATES // 2)
 
 
 def train_competitor(recipe: Competitor, task: Task, seed: int, *, progress: bool = False) -> Trained:
