@@ -67,7 +67,7 @@ def default(dim: int, n_trajectories: int = 1) -> Recipe:
         n_heads=4,
         n_updates=N_STATES // n_steps,
         batch_size=max(1, _BATCH // n_trajectories),
-        lr=4e-3 if on_plane else 2e-3,
+        lr=6e-3 if on_plane else 2e-3,
     )
 
 
