@@ -20,19 +20,27 @@ def table(report):
 def test_a_good_prediction_lies_between_the_baselines_and_the_ceiling(pred, truth):
     report = scf.tl.evaluate(pred, truth, **QUICK)
     means = table(report)
-    assert list(means.index) == ["calmflow", "control", "additive", "perturbed_mean", "nearest", "linear", "ceiling"]
+    assert list(means.index) == ["prediction", "control", "additive", "perturbed_mean", "nearest", "linear", "ceiling"]
     assert tuple(means) == scf.tl.PRESETS["default"]
     # The baselines are true cells of another condition: their spread, correlations and lack of duplicates are real.
     for metric in means.drop(columns=["std_ratio", "correlation_error", "duplicate_rate"]):
         gap = (means[metric] - scf.tl.METRICS[metric].best).abs()
         assert gap["ceiling"] < gap["control"], metric
         # Half as many cells on either side: the slope is a noisy figure.
-        assert gap["calmflow"] < gap["additive"] + 1e-9 or metric == "delta_slope", metric
+        assert gap["prediction"] < gap["additive"] + 1e-9 or metric == "delta_slope", metric
     # Cells of another type carry that type's profile into the change, however right their perturbation.
     assert (means["pearson_delta"].drop(["control", "perturbed_mean", "nearest"]) > 0.7).all()
     # Not 0: control cells rebuilt from components differ from real ones by noise, which the true change contains too.
     assert abs(means.loc["control", "pearson_delta"]) < 0.2
     assert report["novelty"].unique().tolist() == ["unseen combination"]
+
+
+@pytest.mark.parametrize(("method", "name"), [("calmflow", "calmflow"), ("additive", "prediction")])
+def test_one_prediction_alone_is_called_what_made_it_unless_the_report_says_so_of_another(pred, truth, method, name):
+    pred.uns["sccalmflow"]["method"] = method
+    report = scf.tl.evaluate(pred, truth, metrics=["mmd"], **QUICK)
+    assert report["method"].iloc[0] == name
+    assert report["method"].value_counts()["additive"] == report["condition"].nunique()
 
 
 def test_the_report_is_one_row_per_condition_method_and_metric(pred, truth):
@@ -101,7 +109,7 @@ def test_results_do_not_depend_on_companions_gene_order_or_storage(pred, truth):
     alone = scf.tl.evaluate(pred, truth, n_boot=10)
     permuted = pred[:, ::-1].copy()
     permuted.X = sparse.csr_matrix(permuted.X)
-    both = scf.tl.evaluate({"calmflow": permuted, "other": pred}, truth, n_boot=10)
+    both = scf.tl.evaluate({"prediction": permuted, "other": pred}, truth, n_boot=10)
     pd.testing.assert_frame_equal(both[both["method"] != "other"].reset_index(drop=True), alone)
 
 
@@ -318,7 +326,7 @@ def _one_cell(pred, truth):
     ("spoil", "message"),
     [
         (_without_uns, "pass condition_keys="),
-        (_other_genes, "1 of truth's are not in calmflow"),
+        (_other_genes, "1 of truth's are not in prediction"),
         (_repeated_genes, "more than once"),
         (_unknown_label, "Did you mean 'IFN'"),
         (_counts, "raw counts"),

@@ -126,7 +126,7 @@ def sample_scores(
     per_batch = max(1, batch_size // (_BLOCK * config.n_trajectories))
     shape = (config.n_steps + 1, config.dim) if whole_trajectory else (config.dim,)
     cells = torch.empty(len(requests), n_sequences * config.n_trajectories, *shape)
-    progress = tqdm(total=len(requests) * n_cells, desc="Predicting", unit=" cells", disable=not show_progress)
+    progress = tqdm(total=len(requests) * n_cells, desc="Predicting", unit=" rollouts", disable=not show_progress)
     for start in range(0, len(blocks), per_batch):
         batch = blocks[start : start + per_batch]
         sizes = [min(_BLOCK, n_sequences - b * _BLOCK) for _, b in batch]

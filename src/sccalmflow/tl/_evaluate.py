@@ -50,7 +50,8 @@ def evaluate(
     pred
         Predicted cells of any tool: ``X`` in gene space (log1p), the condition columns in ``obs``, preferably
         ``obsm["X_pca"]`` on the truth's scale (projected from ``X`` when missing). Several at once as
-        ``{"name": prediction}``; one alone is called "calmflow". Predicted control cells are left out.
+        ``{"name": prediction}``; one alone is called what its ``uns["sccalmflow"]["method"]`` says, or "prediction".
+        Predicted control cells are left out.
     truth
         All labelled cells: training, controls, held-out; with :func:`sccalmflow.pp.pca` run on it. A condition is
         compared with its held-out cells, or, when it has none, with all its cells.
@@ -125,7 +126,7 @@ def evaluate(
     >>> report["method"].unique().tolist()
     ['mine', 'control', 'additive', 'perturbed_mean', 'nearest', 'linear', 'ceiling']
     """
-    preds = {"calmflow": pred} if isinstance(pred, AnnData) else dict(pred)
+    preds = {_name(pred): pred} if isinstance(pred, AnnData) else dict(pred)
     chosen = resolve_metrics(metrics, preset)
     spaces = cast(list[Space], sorted({"pcs" if metric.space == "umap" else metric.space for metric in chosen}))
     _check_arguments(preds, values, n_boot)
@@ -233,6 +234,12 @@ def _of_all(metrics: list[Metric], pool: Pool, known: References, n_keys: int, n
     for method in tqdm(pool.methods, desc="All conditions", unit="method", delay=2):
         report.compare(target, method, "all", [pool.samples(method)])
     return report
+
+
+def _name(pred: AnnData) -> str:
+    """What one prediction alone is called; never what the report calls its own rows."""
+    made = pred.uns.get("sccalmflow", {}).get("method", "prediction")
+    return "prediction" if made in (*BASELINES, CEILING) else made
 
 
 def _check_arguments(preds: Mapping[str, AnnData], values: str, n_boot: int) -> None:
