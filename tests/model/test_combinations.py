@@ -12,7 +12,11 @@ def test_combinations_and_doses_are_labels_as_any_other(cells_of, build, train, 
         "IFN 30 nM": "unseen perturbation",
         "IFN 10 nM + IL-6 + IL-2 + TNF": "unseen perturbation",
     }
-    pred = predict(model, pd.DataFrame({"cell_type": "B", "perturbation": list(asked), "chronicity": "acute"}))
+    frame = pd.DataFrame({"cell_type": "B", "perturbation": list(asked), "chronicity": "acute"})
+    with pytest.warns(
+        UserWarning, match="no cell with perturbation 'IFN 10 nM \\+ IL-6 \\+ IL-2 \\+ TNF', 'IFN 30 nM'"
+    ):
+        pred = predict(model, frame)
     assert pred.n_obs == 60
     assert np.isfinite(pred.X).all()
     found = pred.obs.drop_duplicates("perturbation").set_index("perturbation").astype(str)

@@ -1,3 +1,4 @@
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -205,7 +206,19 @@ def test_novelty_says_what_training_has_not_seen(
     frame = pd.DataFrame([labels], columns=KEYS)
     control = cells[cells.obs["perturbation"] == "control"].copy()
     control.obs["cell_type"], control.obs["chronicity"] = labels[0], labels[2]
-    assert predict(trained, frame, control=control).obs["novelty"].unique().tolist() == [novelty]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        pred = predict(trained, frame, control=control)
+    assert pred.obs["novelty"].unique().tolist() == [novelty]
+    # Control cells show what a new type is like; of any other new label there is only its name.
+    warned = [str(one.message) for one in caught if "Training has read no cell" in str(one.message)]
+    assert len(warned) == ("unseen perturbation" in novelty) + ("unseen chronicity" in novelty)
+
+
+def test_a_misspelt_perturbation_is_predicted_with_a_warning_that_knows_better(trained, predict) -> None:
+    frame = pd.DataFrame([("NK", "Il6", "chronic")], columns=KEYS)
+    with pytest.warns(UserWarning, match=r"no cell with perturbation 'Il6'.*Did you mean 'IL-6'\?"):
+        predict(trained, frame)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ._predicted import predicted_anndata
-from ._requests import Asked, make_requests, read_conditions
+from ._requests import Asked, make_requests, read_conditions, warn_of_new_labels
 from ._sampling import sample_cells
 
 if TYPE_CHECKING:
@@ -102,6 +102,11 @@ class PredictionMixin:
         ... or ``"free text"``), ``uns["sccalmflow"]`` with what made it, and with ``return_trajectory``
         ``obsm["trajectory"]`` (n, T + 1, D).
 
+        Warns
+        -----
+        UserWarning
+            Training has read no cell with a label (other than the cell type's): a new perturbation, or a misspelt one.
+
         Raises
         ------
         RuntimeError
@@ -123,6 +128,7 @@ class PredictionMixin:
         state = self._state
         asked = read_conditions(conditions, state, name_cell_type)
         requests = make_requests(asked, state, control, anchor=anchor)
+        warn_of_new_labels(asked, state)
         n_each = [request.usual_cells if n_cells is None else n_cells for request in requests]
         scores = sample_cells(
             state.flow,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import product
@@ -118,6 +119,22 @@ def _from_sentence(sentence: str, known: dict[str, Labels], state: ModelState) -
         control = state.schema.control_sentence(labels, name_cell_type=True)
         return Asked(labels, sentence, novelty(state.schema, labels, state.seen), control)
     return Asked(None, sentence, "seen" if sentence in state.seen_sentences else "free text")
+
+
+def warn_of_new_labels(asked: Sequence[Asked], state: ModelState) -> None:
+    """Warn of labels that training has never read, misspelt ones among them; a new cell type has its control cells."""
+    schema = state.schema
+    for position, key in enumerate(schema.keys):
+        known = {labels[position] for labels in state.seen}
+        new = sorted({a.labels[position] for a in asked if a.labels is not None} - known)
+        if new and key != schema.cell_type_key:
+            hints = "".join(_checks.suggest(label, sorted(known)) for label in new)
+            names = ", ".join(map(repr, new))
+            warnings.warn(
+                f"Training has read no cell with {key} {names}: what a sentence calls it is all that the model knows."
+                f"{hints} The prediction's obs['novelty'] says which conditions these are.",
+                stacklevel=3,
+            )
 
 
 def control_scores(control: AnnData, schema: Schema, pca: PCA) -> dict[Labels, torch.Tensor]:
