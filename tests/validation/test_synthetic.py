@@ -67,6 +67,22 @@ def test_each_table_runs_at_toy_size(tiny, tmp_path, capsys, table: str, task: s
     assert set(stored["results"]["plane_w2_by_temperature"]) == {"0.2", "0.5", "1.0", "1.5", "2.0"}
 
 
+def test_tables_of_finished_runs_train_nothing_and_leave_the_others_out(tiny, tmp_path, monkeypatch, capsys):
+    task = "moons_to_8gaussians"
+    run(tmp_path, "--table", "7", "--models", "paper", "--tasks", task)
+    whole = (tmp_path / "table-7-quick.md").read_text().splitlines()
+    (tmp_path / f"{task}-paper-m4-seed0-quick.json").unlink()
+    monkeypatch.setattr(Experiment, "_train", None)
+    run(tmp_path, "--finished")
+    found = (tmp_path / "table-7-quick.md").read_text().splitlines()
+    assert found == [line for line in whole if "`paper`, 4 trajectories" not in line]
+    assert not (tmp_path / "table-1-quick.md").exists()
+    assert not list(tmp_path.glob("ablation*"))
+    with pytest.raises(SystemExit):
+        run(tmp_path, "--finished", "--figure", "4")
+    assert "a figure needs all of its runs" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("figure", ["4", "8"])
 def test_each_figure_runs_at_toy_size(tiny, tmp_path, figure: str):
     run(tmp_path, "--figure", figure)

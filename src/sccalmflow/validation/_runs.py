@@ -31,16 +31,24 @@ def once(path: Path, settings: dict[str, Any], compute: Callable[[], dict[str, A
     ValueError
         The file is not one that this function wrote.
     """
-    settings = json.loads(json.dumps(settings))  # tuples become lists, as in the file
-    if path.exists():
-        try:
-            stored = json.loads(path.read_text())
-            if stored["settings"] == settings:
-                return stored["results"]
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} is not the result of a run; move it away or choose another folder.") from error
+    if is_done(path, settings):
+        return _stored(path)["results"]
     results = compute()
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps({"settings": settings, "results": results}, indent=2) + "\n")
     os.replace(partial, path)
     return results
+
+
+def is_done(path: Path, settings: dict[str, Any]) -> bool:
+    """Whether a run with these settings has finished; parameters and errors are those of :func:`once`."""
+    # Tuples become lists, as in the file.
+    return path.exists() and _stored(path)["settings"] == json.loads(json.dumps(settings))
+
+
+def _stored(path: Path) -> dict[str, Any]:
+    try:
+        stored = json.loads(path.read_text())
+        return {name: stored[name] for name in ("settings", "results")}
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not the result of a run; move it away or choose another folder.") from error

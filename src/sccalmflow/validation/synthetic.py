@@ -15,7 +15,7 @@ from torch import Generator
 
 from ._synthetic.ablation import ablations
 from ._synthetic.curves import Curves, curves_table, draw_curves
-from ._synthetic.experiment import Effort, Experiment
+from ._synthetic.experiment import Effort, Entry, Experiment
 from ._synthetic.paper import PRINTED
 from ._synthetic.report import Result, draw_figure, markdown_table
 from ._synthetic.scores import REPORT_SEED, Evaluation
@@ -48,9 +48,8 @@ def table(experiment: Experiment, chosen: Table, models: Sequence[str], seeds: S
     """
     results = []
     for name in chosen.tasks:
-        results += experiment.floors(name)
-        for key, label, recipe in entries(models, TASKS[name].dim, chosen.n_trajectories):
-            results += [experiment.scores(name, key, label, recipe, seed) for seed in seeds]
+        rows = entries(models, TASKS[name].dim, chosen.n_trajectories)
+        results += experiment.with_floors(name, rows, seeds)
     return results
 
 
@@ -72,14 +71,14 @@ def ablation(experiment: Experiment, names: Sequence[str], seeds: Sequence[int])
     """
     results = []
     for name in names:
-        results += experiment.floors(name)
-        for key, (label, recipe) in ablations(TASKS[name].dim).items():
-            results += [experiment.scores(name, f"ablation-{key}", label, recipe, seed) for seed in seeds]
+        variants = ablations(TASKS[name].dim).items()
+        rows = [Entry(f"ablation-{key}", label, recipe) for key, (label, recipe) in variants]
+        results += experiment.with_floors(name, rows, seeds)
     return results
 
 
 def write_results(experiment: Experiment, stem: str, results: Sequence[Result], names: Sequence[str]) -> None:
-    """Write and print a table, and draw a sample of each model.
+    """Write and print a table, and draw a sample of each model that has been trained for it.
 
     Parameters
     ----------
@@ -92,14 +91,18 @@ def write_results(experiment: Experiment, stem: str, results: Sequence[Result], 
     names
         Tasks to draw the truth of.
     """
+    if not results:
+        return  # of a table with no finished run
+    text = markdown_table(results, [(TASKS[row.task].label, row) for row in PRINTED])
+    experiment.file(stem, suffix=".md").write_text(text)
+    print(text)
+    if experiment.finished_only:
+        return
     generator = Generator().manual_seed(REPORT_SEED)
     n = experiment.effort.evaluation.n_samples
     tasks = [TASKS[name] for name in names]
     truth = {task.label: (task.target.sample(n, generator) @ task.plane).numpy() for task in tasks}
-    text = markdown_table(results, [(TASKS[row.task].label, row) for row in PRINTED])
-    experiment.file(stem, suffix=".md").write_text(text)
     draw_figure(results, truth).savefig(experiment.file(stem, suffix=".png"))
-    print(text)
 
 
 def write_curves(experiment: Experiment, stem: str, curves: Curves) -> None:
@@ -135,14 +138,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS), help="only these tasks of the tables")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), help="only these in the tables")
     parser.add_argument("--seeds", nargs="+", type=int, help="0 1 2, and 0 for a trial")
+    parser.add_argument("--finished", action="store_true", help="tables of what the folder has; train nothing")
     parser.add_argument("--quick", action="store_true", help="hardly trained: a trial that everything runs")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     options = parser.parse_args(arguments)
+    if options.finished and options.figure:
+        parser.error("--finished makes tables; a figure needs all of its runs.")
     if not (options.table or options.figure or options.ablation):
-        options.table, options.figure, options.ablation = list(TABLES), list(FIGURES), True
+        options.table, options.ablation = list(TABLES), True
+        options.figure = [] if options.finished else list(FIGURES)
     seeds = options.seeds or ([0] if options.quick else [0, 1, 2])
     options.out.mkdir(parents=True, exist_ok=True)
-    experiment = Experiment(options.out, QUICK if options.quick else FULL, "quick" if options.quick else "")
+    effort, tag = (QUICK, "quick") if options.quick else (FULL, "")
+    experiment = Experiment(options.out, effort, tag, finished_only=options.finished)
 
     for number in options.table:
         names = [name for name in TABLES[number].tasks if name in options.tasks]
@@ -155,7 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         names = [name for name in ABLATION_TASKS if name in options.tasks]
         if names:
             write_results(experiment, "ablation", ablation(experiment, names, seeds), names)
-        for name in names:
+        for name in [] if options.finished else names:
             write_curves(experiment, f"over-time-{name}", over_time(experiment, name, seeds))
     print(f"Tables, figures and runs are in {options.out}.")
 

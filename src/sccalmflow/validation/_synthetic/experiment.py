@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Generator
 from sccalmflow import __version__
 from sccalmflow.validation._competitors import Competitor
 from sccalmflow.validation._effort import Limits
-from sccalmflow.validation._runs import once, run_file
+from sccalmflow.validation._runs import is_done, once, run_file
 from sccalmflow.validation._training import Recipe, choose_temperature
 
 from .competitors import train_competitor
@@ -55,13 +55,25 @@ def best_scores(
     }
 
 
+class Entry(NamedTuple):
+    """Name for files, name for readers, and recipe."""
+
+    key: str
+    label: str
+    recipe: AnyRecipe
+
+
 @dataclass(frozen=True)
 class Experiment:
-    """Runs in a folder, each in a file of its own; a trial (``tag``) has other files than the full runs."""
+    """Runs in a folder, each in a file of its own; a trial (``tag``) has other files than the full runs.
+
+    With ``finished_only``, :meth:`with_floors` has the runs that the folder has, and trains nothing.
+    """
 
     folder: Path
     effort: Effort
     tag: str = ""
+    finished_only: bool = False
     _trained: dict[tuple[str, int, AnyRecipe], Trained] = field(default_factory=dict, repr=False, compare=False)
 
     def file(self, *parts: str, suffix: str = ".json") -> Path:
@@ -74,6 +86,12 @@ class Experiment:
         scores = once(self.file(name, "floor"), self._settings(name), partial(floors, task, evaluation))
         return [Result(task.label, model, value) for model, value in scores.items()]
 
+    def with_floors(self, name: str, rows: Sequence[Entry], seeds: Sequence[int]) -> list[Result]:
+        """What the truth itself scores, then every row's run with each seed; nothing where no run is finished."""
+        runs = [(row, seed) for row in rows for seed in seeds if self._wants(name, row, seed)]
+        floors = self.floors(name) if runs else []
+        return floors + [self.scores(name, *row, seed) for row, seed in runs]
+
     def scores(self, name: str, key: str, label: str, recipe: AnyRecipe, seed: int) -> Result:
         """Scores of one run, under ``key`` in the name of its file and ``label`` in the table."""
         points = self.file(name, key, f"seed{seed}", suffix=".npy")
@@ -84,7 +102,6 @@ class Experiment:
     def measure(self, name: str, key: str, recipe: AnyRecipe, seed: int, measure: Measure) -> dict[str, Any]:
         """Train and measure, unless the same has been done."""
         task, recipe = TASKS[name], self.effort.limit(recipe)
-        settings = self._settings(name) | {"model": key, "seed": seed, "recipe": asdict(recipe)}
 
         def work() -> dict[str, Any]:
             trained = self._train(name, recipe, seed, f"{task.label}, {key}, seed {seed}")
@@ -96,7 +113,7 @@ class Experiment:
                 "torch": torch.__version__,
             }
 
-        return once(self.file(name, key, f"seed{seed}"), settings, work)
+        return once(self.file(name, key, f"seed{seed}"), self._run_settings(name, key, recipe, seed), work)
 
     def _train(self, name: str, recipe: AnyRecipe, seed: int, title: str) -> Trained:
         """Train, once for all tables and figures of a command that ask for the same."""
@@ -113,3 +130,11 @@ class Experiment:
     def _settings(self, name: str) -> dict[str, Any]:
         """What all results of a task depend on."""
         return {"version": __version__, "task": name, "evaluation": asdict(self.effort.evaluation)}
+
+    def _run_settings(self, name: str, key: str, recipe: AnyRecipe, seed: int) -> dict[str, Any]:
+        return self._settings(name) | {"model": key, "seed": seed, "recipe": asdict(self.effort.limit(recipe))}
+
+    def _wants(self, name: str, row: Entry, seed: int) -> bool:
+        if not self.finished_only:
+            return True
+        return is_done(self.file(name, row.key, f"seed{seed}"), self._run_settings(name, row.key, row.recipe, seed))

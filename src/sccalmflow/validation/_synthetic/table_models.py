@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from sccalmflow.validation._competitors import LABELS
 from sccalmflow.validation._training import size
 
 from .competitors import competitor
-from .experiment import AnyRecipe
+from .experiment import Entry
 from .recipes import PRESETS, default
 
 MODELS = ("paper", "default", *LABELS, *(f"{method}-equal" for method in LABELS))
-
-
-class Entry(NamedTuple):
-    """Name for files, name for readers, and recipe."""
-
-    key: str
-    label: str
-    recipe: AnyRecipe
 
 
 def entries(names: Sequence[str], dim: int, n_trajectories: Sequence[int]) -> list[Entry]:
