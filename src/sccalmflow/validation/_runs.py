@@ -31,8 +31,9 @@ def once(path: Path, settings: dict[str, Any], compute: Callable[[], dict[str, A
     ValueError
         The file is not one that this function wrote.
     """
-    if is_done(path, settings):
-        return _stored(path)["results"]
+    results = finished(path, settings)
+    if results is not None:
+        return results
     results = compute()
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps({"settings": settings, "results": results}, indent=2) + "\n")
@@ -40,15 +41,13 @@ def once(path: Path, settings: dict[str, Any], compute: Callable[[], dict[str, A
     return results
 
 
-def is_done(path: Path, settings: dict[str, Any]) -> bool:
-    """Whether a run with these settings has finished; parameters and errors are those of :func:`once`."""
-    # Tuples become lists, as in the file.
-    return path.exists() and _stored(path)["settings"] == json.loads(json.dumps(settings))
-
-
-def _stored(path: Path) -> dict[str, Any]:
+def finished(path: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
+    """Results of a run that has finished with these settings, or None; parameters and errors as for :func:`once`."""
+    if not path.exists():
+        return None
     try:
         stored = json.loads(path.read_text())
-        return {name: stored[name] for name in ("settings", "results")}
+        # Tuples become lists, as in the file.
+        return stored["results"] if stored["settings"] == json.loads(json.dumps(settings)) else None
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not the result of a run; move it away or choose another folder.") from error

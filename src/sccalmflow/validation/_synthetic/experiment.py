@@ -15,7 +15,7 @@ from torch import Generator
 from sccalmflow import __version__
 from sccalmflow.validation._competitors import Competitor
 from sccalmflow.validation._effort import Limits
-from sccalmflow.validation._runs import is_done, once, run_file
+from sccalmflow.validation._runs import finished, once, run_file
 from sccalmflow.validation._training import Recipe, choose_temperature
 
 from .competitors import train_competitor
@@ -137,4 +137,5 @@ class Experiment:
     def _wants(self, name: str, row: Entry, seed: int) -> bool:
         if not self.finished_only:
             return True
-        return is_done(self.file(name, row.key, f"seed{seed}"), self._run_settings(name, row.key, row.recipe, seed))
+        settings = self._run_settings(name, row.key, row.recipe, seed)
+        return finished(self.file(name, row.key, f"seed{seed}"), settings) is not None
