@@ -8,7 +8,7 @@ from typing import Any
 from sccalmflow.flow import FlowConfig
 from sccalmflow.validation._training import Recipe
 
-# States of each trajectory of a batch that the default reads in training.
+# Updates of the default times its time points: so many batches of states it learns from.
 N_STATES = 16_000
 # A batch holds this many trajectories, whatever number shares a sequence.
 _BATCH = 128
@@ -46,8 +46,8 @@ def default(dim: int, n_trajectories: int = 1) -> Recipe:
 
     On the plane the posterior of an endpoint has several clusters or both moons to choose from for half of the time. In
     100 dimensions components that start apart do not share the work, and one Gaussian leaves the moons too narrow.
-    With a rich mixture few time points are enough, and more of them gather more of a rollout's own errors (Figure 8):
-    the updates are as many as read 16,000 states of each of the 128 trajectories.
+    With a rich mixture four time points measure better than two or eight. Updates times time points is the same
+    everywhere.
     """
     on_plane = dim == 2
     n_steps = 4 if on_plane else 16
