@@ -107,8 +107,12 @@ def _from_frame(frame: pd.DataFrame, state: ModelState, name_cell_type: bool | N
 
 def _known_sentences(state: ModelState) -> dict[str, Labels]:
     """Sentences that the template makes of labels seen in training, together or not, with their labels."""
-    options = [sorted({labels[position] for labels in state.seen}) for position in range(len(state.schema.keys))]
-    return {state.schema.sentence(labels): labels for labels in product(*options)}
+    return {state.schema.sentence(labels): labels for labels in product(*_known_labels(state))}
+
+
+def _known_labels(state: ModelState) -> list[list[str]]:
+    """The labels of each condition key that training has read."""
+    return [sorted({labels[position] for labels in state.seen}) for position in range(len(state.schema.keys))]
 
 
 def _from_sentence(sentence: str, known: dict[str, Labels], state: ModelState) -> Asked:
@@ -124,11 +128,10 @@ def _from_sentence(sentence: str, known: dict[str, Labels], state: ModelState) -
 def warn_of_new_labels(asked: Sequence[Asked], state: ModelState) -> None:
     """Warn of labels that training has never read, misspelt ones among them; a new cell type has its control cells."""
     schema = state.schema
-    for position, key in enumerate(schema.keys):
-        known = {labels[position] for labels in state.seen}
-        new = sorted({a.labels[position] for a in asked if a.labels is not None} - known)
+    for position, (key, known) in enumerate(zip(schema.keys, _known_labels(state), strict=True)):
+        new = sorted({a.labels[position] for a in asked if a.labels is not None}.difference(known))
         if new and key != schema.cell_type_key:
-            hints = "".join(_checks.suggest(label, sorted(known)) for label in new)
+            hints = "".join(_checks.suggest(label, known) for label in new)
             names = ", ".join(map(repr, new))
             warnings.warn(
                 f"Training has read no cell with {key} {names}: what a sentence calls it is all that the model knows."

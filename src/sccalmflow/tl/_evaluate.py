@@ -236,10 +236,14 @@ def _of_all(metrics: list[Metric], pool: Pool, known: References, n_keys: int, n
     return report
 
 
+# What the report calls rows of its own.
+_OWN_NAMES = (*BASELINES, CEILING)
+
+
 def _name(pred: AnnData) -> str:
-    """What one prediction alone is called; never what the report calls its own rows."""
+    """What one prediction alone is called."""
     made = pred.uns.get("sccalmflow", {}).get("method", "prediction")
-    return "prediction" if made in (*BASELINES, CEILING) else made
+    return "prediction" if made in _OWN_NAMES else made
 
 
 def _check_arguments(preds: Mapping[str, AnnData], values: str, n_boot: int) -> None:
@@ -249,5 +253,5 @@ def _check_arguments(preds: Mapping[str, AnnData], values: str, n_boot: int) -> 
     if not preds:
         raise ValueError("pred is empty; give at least one prediction.")
     for name in preds:
-        if name in (*BASELINES, CEILING):
+        if name in _OWN_NAMES:
             raise ValueError(f"pred has the name {name!r}, which the report uses itself; choose another.")

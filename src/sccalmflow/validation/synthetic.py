@@ -163,8 +163,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         names = [name for name in ABLATION_TASKS if name in options.tasks]
         if names:
             write_results(experiment, "ablation", ablation(experiment, names, seeds), names)
-        for name in [] if options.finished else names:
-            write_curves(experiment, f"over-time-{name}", over_time(experiment, name, seeds))
+        if not options.finished:
+            for name in names:
+                write_curves(experiment, f"over-time-{name}", over_time(experiment, name, seeds))
     print(f"Tables, figures and runs are in {options.out}.")
 
 

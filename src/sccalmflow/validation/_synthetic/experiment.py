@@ -132,10 +132,10 @@ class Experiment:
         return {"version": __version__, "task": name, "evaluation": asdict(self.effort.evaluation)}
 
     def _run_settings(self, name: str, key: str, recipe: AnyRecipe, seed: int) -> dict[str, Any]:
-        return self._settings(name) | {"model": key, "seed": seed, "recipe": asdict(self.effort.limit(recipe))}
+        return self._settings(name) | {"model": key, "seed": seed, "recipe": asdict(recipe)}
 
     def _wants(self, name: str, row: Entry, seed: int) -> bool:
         if not self.finished_only:
             return True
-        settings = self._run_settings(name, row.key, row.recipe, seed)
+        settings = self._run_settings(name, row.key, self.effort.limit(row.recipe), seed)
         return finished(self.file(name, row.key, f"seed{seed}"), settings) is not None
