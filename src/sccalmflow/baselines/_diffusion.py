@@ -80,7 +80,7 @@ class Diffusion(GenerativeModel):
         # The source draws are the standard normal noise that a diffusion needs.
         noised = self._scheduler.add_noise(batch.endpoint, batch.source, step)
         found = network(noised, step / self.n_diffusion_steps, network.encode(batch.condition))
-        return torch.nn.functional.mse_loss(found, batch.source)
+        return torch.nn.functional.mse_loss(found, batch.source.to(found.device))
 
     def _transport(self, start: Tensor, encoded: Tensor | None, generator: Generator) -> Tensor:
         self._scheduler.set_timesteps(self.n_diffusion_steps)

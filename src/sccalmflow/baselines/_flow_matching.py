@@ -115,7 +115,8 @@ class FlowMatching(GenerativeModel):
         noise = torch.randn(endpoint.shape, generator=generator)
         bridge = self.coupling == "schroedinger"
         state, velocity = conditional_path(source, endpoint, time, noise, sigma=self._sigma, bridge=bridge)
-        return torch.nn.functional.mse_loss(network(state, time, network.encode(batch.condition)), velocity)
+        found = network(state, time, network.encode(batch.condition))
+        return torch.nn.functional.mse_loss(found, velocity.to(found.device))
 
     def _transport(self, start: Tensor, encoded: Tensor | None, generator: Generator) -> Tensor:
         if self.solver == "euler":
@@ -127,7 +128,7 @@ class FlowMatching(GenerativeModel):
         path = odeint(
             lambda time, state: self._evaluate(state, time, encoded),
             start,
-            torch.tensor([0.0, 1.0]),
+            torch.tensor([0.0, 1.0], device=start.device),
             method="dopri5",
             rtol=_TOLERANCE,
             atol=_TOLERANCE,

@@ -13,6 +13,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from sccalmflow import _checks
+from sccalmflow._device import best_device, forked_random_state
 
 from ._draws import Batch, Draw, Source, TrainingDraws, read_conditions, start_points
 from ._network import ACTIVATIONS, ActivationName, ConditionalMLP
@@ -71,7 +72,7 @@ class GenerativeModel(ABC):
         seed: int = 0,
         show_progress: bool = False,
     ) -> Self:
-        """Train on cells; a second call starts from scratch.
+        """Train on cells, on a GPU where PyTorch finds one; a second call starts from scratch.
 
         Parameters
         ----------
@@ -119,8 +120,7 @@ class GenerativeModel(ABC):
         self._check_source(source)
         draws = TrainingDraws(x, condition, source, weight, whole=self.condition_encoder is not None)
         # Weights and an encoder's dropout draw from the global state, which is the user's.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with forked_random_state(seed):
             self._start(draws)
             self._train(draws, source, score, score_every, stop_after, seed, show_progress)
         return self
@@ -170,7 +170,7 @@ class GenerativeModel(ABC):
         self.n_evaluations_ = 0
         with torch.no_grad():
             encoded = self.network_.encode(conditions)
-            return self._transport(start, encoded, generator).numpy()
+            return self._transport(start.to(self.network_.device), encoded, generator).cpu().numpy()
 
     @property
     @abstractmethod
@@ -207,7 +207,8 @@ class GenerativeModel(ABC):
             activation=self.activation,
             encoder=deepcopy(self.condition_encoder),
             example=None if draws.condition is None else draws.condition[:2],
-        ).train()
+        )
+        self._network.to(best_device()).train()
 
     def _train(
         self,

@@ -53,11 +53,11 @@ class ConditionalMLP(nn.Module):
         super().__init__()
         self.encoder = nn.Identity() if encoder is None else encoder
         with torch.no_grad():
-            encoded = self.encode(example)
-        if encoded is not None and (example is None or encoded.shape[:-1] != example.shape[:1]):
+            encoded = None if example is None else self.encoder(example)
+        if example is not None and encoded.shape[:-1] != example.shape[:1]:
             raise ValueError(
                 f"condition_encoder must turn conditions (B, c) into one vector each, (B, e), but it made "
-                f"{tuple(encoded.shape)} of {tuple(example.shape) if example is not None else None}."
+                f"{tuple(encoded.shape)} of {tuple(example.shape)}."
             )
         sizes = [dim + 1 + (0 if encoded is None else encoded.shape[1]), *[width] * n_layers]
         hidden = [
@@ -67,11 +67,16 @@ class ConditionalMLP(nn.Module):
         ]
         self.layers = nn.Sequential(*hidden, nn.Linear(sizes[-1], dim))
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.layers[-1].weight.device
+
     def encode(self, condition: Tensor | None) -> Tensor | None:
         """Vectors (B, e) of conditions (B, c); apart from the rest, since a sampler needs them once."""
-        return None if condition is None else self.encoder(condition)
+        return None if condition is None else self.encoder(condition.to(self.device))
 
     def forward(self, state: Tensor, time: Tensor, encoded: Tensor | None) -> Tensor:
-        """Velocity or noise (B, D) of states (B, D) at times (B,) between 0 and 1."""
+        """Velocity or noise (B, D) of states (B, D) at times (B,) between 0 and 1, where the network is."""
         parts = [state, time[:, None]] if encoded is None else [state, time[:, None], encoded]
-        return self.layers(torch.cat(parts, dim=1))
+        return self.layers(torch.cat([part.to(self.device) for part in parts], dim=1))

@@ -11,6 +11,7 @@ from functools import cache
 import torch
 from torch import Generator, Tensor
 
+from sccalmflow._device import best_device, forked_random_state
 from sccalmflow.baselines._optimise import optimise
 from sccalmflow.flow import BackboneName, CausalLM, FlowConfig, VolterraFlow, backbone_config, rollout
 
@@ -62,8 +63,7 @@ def build(recipe: Recipe, seed: int) -> VolterraFlow:
         dropout=0.0,
         max_positions=recipe.flow.n_steps,
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with forked_random_state(seed):
         return VolterraFlow(recipe.flow, CausalLM.from_config(config))
 
 
@@ -96,7 +96,9 @@ def draw_sequences(draw: Draw, n: int, per_sequence: int, generator: Generator) 
 def train(
     recipe: Recipe, source: Draw, target: Draw, seed: int, *, progress: str | None = None
 ) -> tuple[VolterraFlow, float]:
-    """Train a flow from source to target.
+    """Train a flow from source to target, on a GPU where there is one.
+
+    Source and target are drawn on the processor, so that a seed means the same draws everywhere.
 
     Parameters
     ----------
@@ -113,15 +115,17 @@ def train(
     -------
     The flow with averaged weights, in evaluation mode, and the seconds that training took.
     """
-    generator = Generator().manual_seed(seed)
-    flow = build(recipe, seed).train()
+    device, generator = best_device(), Generator().manual_seed(seed)
+    # The decoder draws where the flow is.
+    noise = generator if device.type == "cpu" else Generator(device).manual_seed(seed)
+    flow = build(recipe, seed).to(device).train()
 
     def loss() -> Tensor:
         size, n_trajectories = recipe.batch_size, recipe.flow.n_trajectories
         endpoint = draw_sequences(target, size, n_trajectories, generator)
         draws = draw_sequences(source, size, n_trajectories * flow.n_draws, generator)
         draws = draws.unflatten(1, (n_trajectories, flow.n_draws))
-        return flow.loss(endpoint, draws, generator=generator)["loss"].mean()
+        return flow.loss(endpoint.to(device), draws.to(device), generator=noise)["loss"].mean()
 
     start = time.perf_counter()
     *_, (_, averaged) = optimise(
@@ -138,5 +142,5 @@ def generate(flow: VolterraFlow, source: Draw, n: int, generator: Generator, *, 
     draws = draw_sequences(source, n_sequences, config.n_trajectories * flow.n_draws, generator)
     draws = draws.unflatten(1, (config.n_trajectories, flow.n_draws))
     noise = torch.randn(n_sequences, config.n_trajectories, config.n_steps, flow.decoder.noise_dim, generator=generator)
-    states = rollout(flow, draws, noise, temperature=temperature)
-    return states[:, :, -1].flatten(0, 1)[:n]
+    states = rollout(flow, draws.to(flow.device), noise.to(flow.device), temperature=temperature)
+    return states[:, :, -1].flatten(0, 1)[:n].cpu()

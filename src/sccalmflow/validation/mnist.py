@@ -81,7 +81,9 @@ QUICK = Effort(n_samples=1_000, n_updates=20, batch_size=32)
 _UPDATES_OF_COMPETITORS = 4
 
 
-def models(names: Sequence[str], dim: int, setup: Setup) -> dict[str, tuple[str, Recipe | Competitor]]:
+def models(
+    names: Sequence[str], dim: int, setup: Setup, space_tokens: Sequence[int] = SPACE_TOKENS
+) -> dict[str, tuple[str, Recipe | Competitor]]:
     """Rows of the table.
 
     Parameters
@@ -92,6 +94,8 @@ def models(names: Sequence[str], dim: int, setup: Setup) -> dict[str, tuple[str,
         Pixels of an image.
     setup
         How much work they are.
+    space_tokens
+        Numbers of space tokens of the flows.
 
     Returns
     -------
@@ -106,7 +110,7 @@ def models(names: Sequence[str], dim: int, setup: Setup) -> dict[str, tuple[str,
     found: dict[str, tuple[str, Recipe | Competitor]] = {}
     for name in names:
         if name in ("paper", "resampled"):
-            for k in SPACE_TOKENS:
+            for k in space_tokens:
                 found[f"{name}-k{k}"] = f"`{name}`, {k} space token{'s'[: k - 1]}", setup.effort.limit(flow(name, k))
             continue
         method = next(method for method in METHODS if name in (method, f"{method}-equal"))
@@ -120,7 +124,14 @@ def models(names: Sequence[str], dim: int, setup: Setup) -> dict[str, tuple[str,
 
 
 def table_6(
-    images: Images, names: Sequence[str], seeds: Sequence[int], setup: Setup, folder: Path, *, tag: str = ""
+    images: Images,
+    names: Sequence[str],
+    seeds: Sequence[int],
+    setup: Setup,
+    folder: Path,
+    *,
+    tag: str = "",
+    space_tokens: Sequence[int] = SPACE_TOKENS,
 ) -> str:
     """Train and score all models; write the table and the picture.
 
@@ -138,6 +149,8 @@ def table_6(
         Where the files go. Runs that are there already, with the same settings, are not repeated.
     tag
         What the names of all files end in.
+    space_tokens
+        Numbers of space tokens of the flows.
 
     Returns
     -------
@@ -173,7 +186,7 @@ def table_6(
     }
     runs: dict[str, list[Run]] = {key: [study.run(key, None, 0, sample)] for key, (_, sample) in real.items()}
     labels = {key: label for key, (label, _) in real.items()}
-    for key, (label, recipe) in models(names, data.train.shape[1], setup).items():
+    for key, (label, recipe) in models(names, data.train.shape[1], setup, space_tokens).items():
         title = f"{key} on {images.name}"
         labels[key] = label
         runs[key] = [
@@ -207,6 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="with the four idx files of MNIST")
     parser.add_argument("--digits", action="store_true", help="the 8 x 8 digits of scikit-learn, offline")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--space-tokens", nargs="+", type=int, choices=SPACE_TOKENS, default=list(SPACE_TOKENS))
     parser.add_argument("--seeds", nargs="+", type=int, help="0 1 2, and 0 for a trial")
     parser.add_argument("--quick", action="store_true", help="hardly trained: a trial that everything runs")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
@@ -219,7 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     tag = "-".join(name for name in ("digits", "quick") if getattr(options, name))
     options.out.mkdir(parents=True, exist_ok=True)
     seeds = options.seeds or ([0] if options.quick else [0, 1, 2])
-    print(table_6(images, options.models, seeds, setup, options.out, tag=tag))
+    print(table_6(images, options.models, seeds, setup, options.out, tag=tag, space_tokens=options.space_tokens))
     print(f"The table, the picture and the runs are in {options.out}.")
 
 

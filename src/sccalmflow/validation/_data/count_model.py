@@ -11,6 +11,7 @@ from anndata import AnnData
 from scipy import sparse
 from torch import Generator
 
+from sccalmflow._device import forked_random_state
 from sccalmflow.datasets._normalise import log_normalised
 
 from .cells import Cells
@@ -46,8 +47,7 @@ def fit_count_model(recipe: CountModel, cells: Cells, seed: int, *, progress: bo
     counts = cells.counts
     adata = AnnData(counts)
     SCVI.setup_anndata(adata)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with forked_random_state(seed):
         model = SCVI(adata, n_latent=recipe.n_latent, n_hidden=recipe.n_hidden, gene_likelihood="zinb")
         start = time.perf_counter()
         model.train(
@@ -67,8 +67,7 @@ def fit_count_model(recipe: CountModel, cells: Cells, seed: int, *, progress: bo
         generator = Generator().manual_seed(seed)
         parts = []
         # The law of counts draws from the global state, which is the user's.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with forked_random_state(seed):
             for start in range(0, n, _AT_ONCE):
                 size = min(_AT_ONCE, n - start)
                 latent = torch.randn(size, recipe.n_latent, generator=generator)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from sccalmflow import __version__
+from sccalmflow._device import device_name
 from sccalmflow.validation._effort import Limits
 from sccalmflow.validation._runs import once, run_file
 
@@ -90,7 +91,7 @@ class Study:
             fitted = fit()
             samples = fitted.sample(self.n_samples, _SAMPLE_SEED + seed).astype(np.float32)
             np.save(file, samples)
-            return self.score(samples) | fitted.costs | {"torch": torch.__version__}
+            return self.score(samples) | fitted.costs | {"torch": torch.__version__, "device": device_name()}
 
         return Run(once(file.with_suffix(".json"), settings, work), file)
 

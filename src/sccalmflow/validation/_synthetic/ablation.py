@@ -31,7 +31,7 @@ def ablations(dim: int) -> dict[str, tuple[str, Recipe]]:
         "paper-markov": ("paper, no memory", _with(theirs, memory="markov")),
         "paper-resampled": ("paper, resampled path", _with(theirs, path="resampled")),
         "paper-regression": ("paper, no law (regression)", _regression(theirs)),
-        "paper-kl": ("paper, divergence weighted 0.05", _with(theirs, kl_weight=0.05)),
+        "paper-kl": ("paper, divergence weighted 0.3", _with(theirs, kl_weight=0.3)),
         "paper-k2": ("paper, 2 space tokens", _with(theirs, n_space_tokens=2)),
         "paper-m4": ("paper, 4 trajectories", paper(dim, 4)),
     }

@@ -13,6 +13,7 @@ import torch
 from torch import Generator
 
 from sccalmflow import __version__
+from sccalmflow._device import device_name
 from sccalmflow.validation._competitors import Competitor
 from sccalmflow.validation._effort import Limits
 from sccalmflow.validation._runs import finished, once, run_file
@@ -111,6 +112,7 @@ class Experiment:
                 "mflop": trained.mflop,
                 "training_seconds": trained.training_seconds,
                 "torch": torch.__version__,
+                "device": device_name(),
             }
 
         return once(self.file(name, key, f"seed{seed}"), self._run_settings(name, key, recipe, seed), work)

@@ -38,10 +38,10 @@ def states_over_time(flow: VolterraFlow, source: Draw, target: Draw, n: int, gen
 
     def draws(draw: Draw, per_trajectory: int) -> Tensor:
         drawn = draw_sequences(draw, n_sequences, config.n_trajectories * per_trajectory, generator)
-        return drawn.unflatten(1, (config.n_trajectories, per_trajectory))
+        return drawn.unflatten(1, (config.n_trajectories, per_trajectory)).to(flow.device)
 
     shape = n_sequences, config.n_trajectories, config.n_steps, flow.decoder.noise_dim
-    noises = [torch.randn(shape, generator=generator) for _ in range(2)]
+    noises = [torch.randn(shape, generator=generator).to(flow.device) for _ in range(2)]
     truth = flow.path.trajectory(draws(source, flow.n_draws), draws(target, 1)[:, :, 0], config.n_steps)
     teacher = flow.decoder.sample(flow.hidden(truth[:, :, :-1]), truth[:, :, :-1], noises[0], 1.0)
     if flow.decoder.target == "endpoint":
@@ -52,7 +52,7 @@ def states_over_time(flow: VolterraFlow, source: Draw, target: Draw, n: int, gen
         teacher = torch.stack([*states, teacher[:, :, -1]], dim=2)
     own = rollout(flow, draws(source, flow.n_draws), noises[1])
     found = {"truth": truth[:, :, 1:], "teacher": teacher, "rollout": own[:, :, 1:]}
-    return {name: states.flatten(0, 1)[:n] for name, states in found.items()}
+    return {name: states.flatten(0, 1)[:n].cpu() for name, states in found.items()}
 
 
 def errors_over_time(trained: Trained, task: Task, evaluation: Evaluation, seed: int) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from .curves import Curves
 from .experiment import Experiment
 from .models import Trained
 from .over_time import errors_over_time
-from .recipes import N_STATES, PRESETS
+from .recipes import PRESETS, n_states
 from .scores import REPORT_SEED, Evaluation, compare
 from .tasks import FIGURE_TASK, TASKS, Task
 
@@ -52,7 +52,7 @@ def figure_8(experiment: Experiment, seeds: Sequence[int]) -> Curves:
 
     def recipe(preset: str, n_steps: int) -> Recipe:
         found = PRESETS[preset](dim)
-        n_updates = N_STATES // n_steps if preset == "default" else found.n_updates
+        n_updates = n_states(dim) // n_steps if preset == "default" else found.n_updates
         return replace(found, flow=replace(found.flow, n_steps=n_steps), n_updates=n_updates)
 
     def scores(preset: str, seed: int) -> dict[float, dict[str, float]]:

@@ -25,7 +25,7 @@ def entries(names: Sequence[str], dim: int, n_trajectories: Sequence[int]) -> li
             ]
             continue
         method = next(method for method in LABELS if name in (method, f"{method}-equal"))
-        recipe = competitor(method)
+        recipe = competitor(method, dim)
         if name == method:
             found.append(Entry(name, f"{LABELS[method]}, width {recipe.width}", recipe))
         else:
