@@ -272,6 +272,13 @@ def test_the_command_line_runs_the_digits(tmp_path, few, monkeypatch, capsys):
     assert (tmp_path / "new" / "table-6-digits-quick.png").exists()
 
 
+def test_only_the_numbers_of_space_tokens_that_are_asked_for_are_trained():
+    rows = mnist.models(["resampled", "cfm-equal"], 64, TINY, space_tokens=[2])
+    whole = mnist.models(["resampled", "cfm-equal"], 64, TINY)
+    assert list(rows) == ["resampled-k2", "cfm-equal"]
+    assert all(rows[key] == whole[key] for key in rows)
+
+
 def test_contradicting_arguments_are_refused(tmp_path, capsys):
     with pytest.raises(SystemExit):
         mnist.main(["--digits", "--data", str(tmp_path), "--out", str(tmp_path / "new")])

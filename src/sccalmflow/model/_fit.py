@@ -14,7 +14,6 @@ from typing import Any
 
 import pandas as pd
 import torch
-from lightning.pytorch.callbacks import EarlyStopping
 from scvi.train import Trainer
 from torch import Tensor
 
@@ -24,14 +23,14 @@ from sccalmflow.pp._hold_out import draw_validation
 from ._data import BatchSampler, PromptBook, TrainingData
 from ._presets import Settings
 from ._schema import Labels, Schema
-from ._training import MONITOR, FlowData, FlowTrainingPlan, KeepBest, SaveLast, Validation
+from ._training import FlowData, FlowTrainingPlan, KeepBest, SaveLast, Validation
 
 logger = logging.getLogger(__name__)
 
 # A validation condition with fewer cells says little.
 _MIN_VALIDATION_CELLS = 20
-# Below this share the validation conditions are not missed enough to train a second time.
-_REFIT_ABOVE = 0.125
+# Where less of what training could know of a perturbation is held out, it is not missed enough to train a second time.
+_REFIT_ABOVE = 1 / 6
 History = dict[str, pd.DataFrame]
 
 
@@ -40,6 +39,7 @@ class TrainingOptions:
     """The arguments of :meth:`CaLMFlowModel.train`, where they are documented."""
 
     max_epochs: int
+    min_epochs: int
     steps_per_epoch: int
     batch_size: int
     lr: float
@@ -58,7 +58,7 @@ class TrainingOptions:
     show_progress: bool
 
     def __post_init__(self) -> None:
-        for name in ("max_epochs", "steps_per_epoch", "batch_size"):
+        for name in ("max_epochs", "min_epochs", "steps_per_epoch", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
         for name in ("lr", "gradient_clip"):
@@ -143,13 +143,19 @@ class Fitter:
             self._fit(self.data, None, options.max_epochs, "refit")
             return
         logger.info("Validating on %s.", "; ".join(map(self.schema.describe, held)))
-        perturbed = {c.labels for c in self.data.conditions if not self.schema.is_control(c.labels)}
-        self.refits = len(held) > _REFIT_ABOVE * len(perturbed) if options.refit is None else options.refit
+        self.refits = self._are_missed(held) if options.refit is None else options.refit
         n_epochs = self._search(held)
         if self.refits:
             logger.info("Best after %d epochs; training on all conditions for as long.", n_epochs)
             self.flow.load_state_dict(start)
             self._fit(self.data, None, n_epochs, "refit")
+
+    def _are_missed(self, held: Sequence[Labels]) -> bool:
+        """Whether the validation conditions are a large share of the contexts that training has of a perturbation."""
+        which = self.schema.keys.index(self.schema.perturbation_key)
+        n_held = Counter(labels[which] for labels in held)
+        n_contexts = Counter(labels[which] for labels in {condition.labels for condition in self.data.conditions})
+        return any(n > _REFIT_ABOVE * n_contexts[perturbation] for perturbation, n in n_held.items())
 
     def _forget(self, folder: Path) -> None:
         """Remove what an earlier run left, lest a later resumption take it for this run's."""
@@ -195,7 +201,7 @@ class Fitter:
             max_steps=options.max_epochs * options.steps_per_epoch,
             seed=options.seed,
         )
-        keep = KeepBest()
+        keep = KeepBest(options.min_epochs, options.patience)
         trainer = self._trainer(keep, validation is not None, max_epochs, name)
         batches = FlowData(
             sampler, validation, batch_size=options.batch_size, n_batches=options.steps_per_epoch, seed=options.seed
@@ -214,8 +220,6 @@ class Fitter:
     def _trainer(self, keep: KeepBest, validates: bool, max_epochs: int, name: str) -> Trainer:
         options = self.options
         callbacks: list[Any] = [keep]
-        if validates and options.patience is not None:
-            callbacks.append(EarlyStopping(MONITOR, patience=options.patience))
         if options.checkpoint_dir is not None:
             callbacks.append(SaveLast(Path(options.checkpoint_dir, name, "last.ckpt")))
         return Trainer(

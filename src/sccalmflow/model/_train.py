@@ -23,6 +23,7 @@ class TrainingMixin:
         self,
         max_epochs: int = 20,
         *,
+        min_epochs: int = 6,
         steps_per_epoch: int = 50,
         batch_size: int = 128,
         lr: float = 1e-3,
@@ -43,7 +44,7 @@ class TrainingMixin:
         """Train the network.
 
         Some conditions of the training split are held out for validation; training stops when the E-distance of
-        their predicted cells no longer falls, and the weights of the best epoch stay. Where there are so few conditions
+        their predicted cells no longer falls, and the weights of the best epoch stay. Where there are so few contexts
         that those held out are missed, training is then repeated on all of them for as many epochs as were best.
         Weights are an exponential moving average. The curves are in ``history``: ``train_loss``, ``validation_loss``,
         ``validation_edistance`` and, with a refit, ``refit_loss``.
@@ -52,6 +53,9 @@ class TrainingMixin:
         ----------
         max_epochs, steps_per_epoch
             Most epochs, of so many batches each; the learning rate falls along a cosine over all of them.
+        min_epochs
+            Fewest epochs where validation says when to stop: one or two conditions, all that a small data set can hold
+            out, may be predicted best before anything has been learned.
         batch_size
             Sequences in a batch.
         lr, weight_decay
@@ -63,8 +67,8 @@ class TrainingMixin:
             Epochs without improvement before training stops; None never stops early.
         refit
             Whether to train once more on all training conditions, for as many epochs as were best. Without it the
-            validation conditions have not been trained on. Default: where they are more than an eighth of the
-            perturbed training conditions (one of four, say).
+            validation conditions have not been trained on. Default: where they are more than a sixth of the contexts
+            that training has of a perturbation (one of four, say).
         gradient_clip
             Largest norm of the gradient.
         seed

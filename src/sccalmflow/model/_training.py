@@ -210,10 +210,12 @@ class FlowTrainingPlan(pl.LightningModule):
 class KeepBest(pl.Callback):
     """Keep the averaged weights of the best epoch in memory, and the value of each metric in every epoch.
 
-    Best is the lowest validation E-distance; without validation, the last epoch.
+    Best is the lowest validation E-distance; without validation, and until ``min_epochs`` have passed, the latest
+    epoch. Stops the run ``patience`` epochs after the best one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, min_epochs: int, patience: int | None) -> None:
+        self.min_epochs, self.patience = min_epochs, patience
         self.best, self.n_epochs = math.inf, 0
         self.weights: dict[str, Tensor] | None = None
         self.curves: dict[str, list[float]] = {}
@@ -222,10 +224,12 @@ class KeepBest(pl.Callback):
         """Compare with the best so far."""
         for name, metric in trainer.callback_metrics.items():
             self.curves.setdefault(name, []).append(float(metric))
-        value = float(trainer.callback_metrics.get(MONITOR, -trainer.current_epoch))
-        if value < self.best:
-            self.best, self.n_epochs = value, trainer.current_epoch + 1
+        done, value = trainer.current_epoch + 1, trainer.callback_metrics.get(MONITOR)
+        if value is None or done <= self.min_epochs or value < self.best:
+            self.best, self.n_epochs = math.inf if value is None else float(value), done
             self.weights = deepcopy(cast(FlowTrainingPlan, plan).averaged.module.state_dict())
+        if self.patience is not None and done - self.n_epochs >= self.patience:
+            trainer.should_stop = True
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
