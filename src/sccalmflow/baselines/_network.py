@@ -52,14 +52,17 @@ class ConditionalMLP(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder = nn.Identity() if encoder is None else encoder
-        with torch.no_grad():
-            encoded = None if example is None else self.encoder(example)
-        if example is not None and encoded.shape[:-1] != example.shape[:1]:
-            raise ValueError(
-                f"condition_encoder must turn conditions (B, c) into one vector each, (B, e), but it made "
-                f"{tuple(encoded.shape)} of {tuple(example.shape)}."
-            )
-        sizes = [dim + 1 + (0 if encoded is None else encoded.shape[1]), *[width] * n_layers]
+        n_encoded = 0
+        if example is not None:
+            with torch.no_grad():
+                encoded = self.encoder(example)
+            if encoded.shape[:-1] != example.shape[:1]:
+                raise ValueError(
+                    f"condition_encoder must turn conditions (B, c) into one vector each, (B, e), but it made "
+                    f"{tuple(encoded.shape)} of {tuple(example.shape)}."
+                )
+            n_encoded = encoded.shape[1]
+        sizes = [dim + 1 + n_encoded, *[width] * n_layers]
         hidden = [
             part
             for before, after in zip(sizes[:-1], sizes[1:], strict=True)
@@ -70,7 +73,7 @@ class ConditionalMLP(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.layers[-1].weight.device
+        return next(self.parameters()).device
 
     def encode(self, condition: Tensor | None) -> Tensor | None:
         """Vectors (B, e) of conditions (B, c); apart from the rest, since a sampler needs them once."""
