@@ -17,6 +17,7 @@ from sccalmflow.validation._synthetic.report import Result, markdown_table
 from sccalmflow.validation._synthetic.scores import Evaluation, floors, scores
 from sccalmflow.validation._synthetic.table_models import MODELS, entries
 from sccalmflow.validation._synthetic.tasks import TABLES, TASKS
+from sccalmflow.validation._synthetic.tuning import tuning
 
 TINY = Effort(Evaluation(n_samples=20, n_pairs=1), n_updates=2, batch_size=4)
 
@@ -107,6 +108,16 @@ def test_the_ablation_runs_at_toy_size(tiny, tmp_path):
     over_time = (tmp_path / "over-time-gaussian_to_moons-quick.md").read_text()
     assert over_time.count("one step from the true history") == len(FOLLOWED)
     assert (tmp_path / "over-time-gaussian_to_moons-quick.png").exists()
+
+
+def test_open_settings_are_tried_at_toy_size_with_a_seed_of_their_own(tiny, tmp_path):
+    run(tmp_path, "--tuning", "--tasks", "8gaussians_to_moons")
+    lines = (tmp_path / "tuning-quick.md").read_text().splitlines()
+    assert sum("CFM, learning rate" in line for line in lines) == 4
+    found = [json.loads(path.read_text())["settings"] for path in tmp_path.glob("*-seed*.json")]
+    assert {run["seed"] for run in found} == {10}
+    assert {run["recipe"]["lr"] for run in found if run["recipe"]["method"] == "cfm_ot"} == {3e-4, 1e-3, 3e-3}
+    assert len(tuning()["moons_to_8gaussians"]) == 4 * 3
 
 
 def test_a_finished_run_is_not_repeated(tiny, tmp_path, monkeypatch):

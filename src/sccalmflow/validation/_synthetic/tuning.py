@@ -1,0 +1,36 @@
+"""Settings that the paper leaves open, or that competitors need, tried with a seed that no table has."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sccalmflow.validation._competitors import LABELS, MethodName
+from sccalmflow.validation._training import size
+
+from .competitors import competitor
+from .experiment import Entry
+from .recipes import default, paper
+from .tasks import FIGURE_TASK, TABLES
+
+SEED = 10
+_RATES: dict[MethodName, tuple[float, ...]] = {"cfm": (3e-4, 1e-3, 3e-3, 1e-2), "cfm_ot": (3e-4, 1e-3, 3e-3)}
+_WEIGHTS = (0.05, 0.1, 0.2, 0.3)
+
+
+def tuning() -> dict[str, list[Entry]]:
+    """Rows by task: learning rates on the plane's hardest task, weights of the divergence on that of Table 7."""
+    rates = [_rate(method, lr) for method, values in _RATES.items() for lr in values]
+    (task,), numbers = TABLES["7"].tasks, TABLES["7"].n_trajectories
+    return {FIGURE_TASK: rates, task: [_weight(weight, n) for weight in _WEIGHTS for n in numbers]}
+
+
+def _rate(method: MethodName, lr: float) -> Entry:
+    recipe = replace(competitor(method, 2).with_parameters(size(default(2)), 2), lr=lr)
+    return Entry(f"{method.removeprefix('cfm_')}{lr:g}", f"{LABELS[method]}, learning rate {lr:g}", recipe)
+
+
+def _weight(weight: float, n_trajectories: int) -> Entry:
+    recipe = paper(2, n_trajectories)
+    recipe = replace(recipe, flow=replace(recipe.flow, kl_weight=weight))
+    label = f"`paper`, {n_trajectories} trajector{'y' if n_trajectories == 1 else 'ies'}, divergence weighted {weight}"
+    return Entry(f"kl{weight}m{n_trajectories}", label, recipe)
