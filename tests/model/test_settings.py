@@ -275,6 +275,7 @@ def test_a_misspelt_setting_is_not_swallowed(cells_of, build) -> None:
     ("options", "message"),
     [
         ({"max_epochs": 0}, "max_epochs=0"),
+        ({"min_epochs": 0}, "min_epochs=0"),
         ({"steps_per_epoch": 0}, "steps_per_epoch=0"),
         ({"batch_size": 0}, "batch_size=0"),
         ({"lr": 0.0}, "lr=0.0"),

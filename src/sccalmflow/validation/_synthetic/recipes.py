@@ -24,8 +24,8 @@ def paper(dim: int, n_trajectories: int = 1) -> Recipe:
     """The paper's network for its synthetic tasks (its appendix A.2).
 
     Time points are those of public research code of its group; the temperature is chosen for each task, as there. The
-    weight of the divergence, which is 0.3 in that code and open in the paper, was chosen on moons to 8 Gaussians
-    (seed 10; 0.003 to 0.3, and 1, 4 and 10 trajectories).
+    weight of the divergence, which is 0.3 in that code and open in the paper, was chosen on moons to 8 Gaussians (see
+    :mod:`.tuning`).
     """
     return Recipe(
         flow=FlowConfig(
