@@ -226,7 +226,11 @@ def test_the_table_runs_at_toy_size_and_goes_on_where_it_stopped(few, tmp_path, 
     assert np.load(tmp_path / "paper-k8-seed0-toy.npy").shape == (20, 64)
     for name in ("fit", "DigitClassifier.fit"):
         monkeypatch.setattr(f"sccalmflow.validation.mnist.{name}", lambda *_, **__: pytest.fail("trained again"))
+    # The files that a repository keeps of its runs are their scores, without samples.
+    for file in [*tmp_path.glob("*.npy"), tmp_path / "table-6-toy.png"]:
+        file.unlink()
     assert mnist.table_6(few, ["paper", "resampled", "cfm"], [0], TINY, tmp_path, tag="toy") == text
+    assert not (tmp_path / "table-6-toy.png").exists()
 
 
 def test_competitors_at_equal_size_have_the_parameters_of_the_largest_flow():

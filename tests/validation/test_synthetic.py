@@ -130,6 +130,12 @@ def test_a_finished_run_is_not_repeated(tiny, tmp_path, monkeypatch):
         )
     run(tmp_path, *arguments)
     assert (tmp_path / "table-1-quick.md").read_text() == table
+    # Without its sample, the run is left out of the picture.
+    (tmp_path / "gaussian_to_moons-cfm-seed0-quick.npy").unlink()
+    before = (tmp_path / "table-1-quick.png").read_bytes()
+    run(tmp_path, *arguments)
+    assert (tmp_path / "table-1-quick.md").read_text() == table
+    assert (tmp_path / "table-1-quick.png").read_bytes() != before
 
 
 def test_figures_share_the_trainings_that_both_ask_for(tiny, tmp_path, monkeypatch):

@@ -32,7 +32,7 @@ from ._data.images import Images, digits, mnist
 from ._data.memorised import nearest_distance
 from ._data.printed import TABLE_6
 from ._data.recipes import competitor, paper, resampled
-from ._data.study import Effort, Run, Study, drawn_from, fingerprint
+from ._data.study import Effort, Run, Study, drawn_from, fingerprint, samples_by_label
 from ._data.table import COSTS, Row, data_table
 from ._markdown import Column
 from ._training import Recipe, size
@@ -203,8 +203,9 @@ def table_6(
     )
     text += data_table([Row(labels[key], scores[key], TABLE_6.get(key)) for key in runs], COLUMNS)
     study.file("table-6", suffix=".md").write_text(text)
-    pictures = {labels[key]: images.pixels(np.load(found[0].samples)[:20]) for key, found in runs.items()}
-    draw_images(pictures, images.side).savefig(study.file("table-6", suffix=".png"))
+    pictures = {label: images.pixels(drawn[:20]) for label, drawn in samples_by_label(runs, labels).items()}
+    if pictures:
+        draw_images(pictures, images.side).savefig(study.file("table-6", suffix=".png"))
     return text
 
 

@@ -30,7 +30,7 @@ from ._data.fitting import Data, Fitted, fit
 from ._data.memorised import nearest_distance
 from ._data.printed import TABLE_3
 from ._data.recipes import competitor, package_default, paper
-from ._data.study import Effort, Run, Study, drawn_from, fingerprint
+from ._data.study import Effort, Run, Study, drawn_from, fingerprint, samples_by_label
 from ._data.table import COSTS, Row, data_table
 from ._markdown import Column
 from ._training import Recipe, size
@@ -184,8 +184,9 @@ def table_3(
     )
     text += data_table([Row(labels[key], scores[key], TABLE_3.get(key)) for key in runs], COLUMNS)
     study.file("table-3", suffix=".md").write_text(text)
-    shown = {labels[key]: np.load(found[0].samples) for key, found in runs.items()}
-    draw_cells(truth, shown).savefig(study.file("table-3", suffix=".png"))
+    shown = samples_by_label(runs, labels)
+    if shown:
+        draw_cells(truth, shown).savefig(study.file("table-3", suffix=".png"))
     return text
 
 

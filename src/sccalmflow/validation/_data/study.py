@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -94,6 +94,14 @@ class Study:
             return self.score(samples) | fitted.costs | {"torch": torch.__version__, "device": device_name()}
 
         return Run(once(file.with_suffix(".json"), settings, work), file)
+
+
+def samples_by_label(runs: Mapping[str, Sequence[Run]], labels: Mapping[str, str]) -> dict[str, np.ndarray]:
+    """Samples of each model's first run, by its name for readers, for a picture.
+
+    A folder may have the scores of a run and not its samples, which the picture then leaves out.
+    """
+    return {labels[key]: np.load(found[0].samples) for key, found in runs.items() if found[0].samples.exists()}
 
 
 def drawn_from(samples: np.ndarray) -> Callable[[], Fitted]:

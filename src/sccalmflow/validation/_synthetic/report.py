@@ -85,6 +85,8 @@ def markdown_table(results: Sequence[Result], printed: Sequence[tuple[str, Print
 def draw_figure(results: Sequence[Result], truth: dict[str, np.ndarray]) -> Figure:
     """A row of scatter plots for each task: a sample of the truth, then one of each model's first run.
 
+    A folder may have the scores of a run and not its sample, which the picture then leaves out.
+
     Parameters
     ----------
     results
@@ -94,7 +96,8 @@ def draw_figure(results: Sequence[Result], truth: dict[str, np.ndarray]) -> Figu
     """
     from matplotlib.figure import Figure
 
-    models = list(dict.fromkeys(result.model for result in results if result.points is not None))
+    drawn = [result for result in results if result.points is not None and result.points.exists()]
+    models = list(dict.fromkeys(result.model for result in drawn))
     figure = Figure(figsize=(2.6 * (1 + len(models)), 2.8 * len(truth)), layout="constrained", dpi=100)
     rows = figure.subplots(len(truth), 1 + len(models), squeeze=False)
     for axes, (task, sample) in zip(rows, truth.items(), strict=True):
@@ -103,7 +106,7 @@ def draw_figure(results: Sequence[Result], truth: dict[str, np.ndarray]) -> Figu
         for ax in axes:
             ax.set(xlim=(centre[0] - reach, centre[0] + reach), ylim=(centre[1] - reach, centre[1] + reach))
         for ax, model in zip(axes[1:], models, strict=True):
-            runs = [result for result in results if (result.task, result.model) == (task, model)]
+            runs = [result for result in drawn if (result.task, result.model) == (task, model)]
             if not runs:
                 ax.set_visible(False)
                 continue
