@@ -38,6 +38,7 @@ class Result:
     points: Path | None = None
 
 
+_MOST_COLUMNS = 8
 _DISTANCES = (
     Column("W2", "w2", ".3f"),
     Column("W2 on the plane", "plane_w2", ".3f"),
@@ -83,7 +84,7 @@ def markdown_table(results: Sequence[Result], printed: Sequence[tuple[str, Print
 
 
 def draw_figure(results: Sequence[Result], truth: dict[str, np.ndarray]) -> Figure:
-    """A row of scatter plots for each task: a sample of the truth, then one of each model's first run.
+    """Scatter plots of each task, in as many rows as it takes: the truth, then each model's first run.
 
     A folder may have the scores of a run and not its sample, which the picture then leaves out.
 
@@ -98,14 +99,18 @@ def draw_figure(results: Sequence[Result], truth: dict[str, np.ndarray]) -> Figu
 
     drawn = [result for result in results if result.points is not None and result.points.exists()]
     models = list(dict.fromkeys(result.model for result in drawn))
-    figure = Figure(figsize=(2.6 * (1 + len(models)), 2.8 * len(truth)), layout="constrained", dpi=100)
-    rows = figure.subplots(len(truth), 1 + len(models), squeeze=False)
-    for axes, (task, sample) in zip(rows, truth.items(), strict=True):
+    n_columns = min(1 + len(models), _MOST_COLUMNS)
+    n_rows = -(-(1 + len(models)) // n_columns)
+    figure = Figure(figsize=(2.6 * n_columns, 2.8 * n_rows * len(truth)), layout="constrained", dpi=100)
+    grid = figure.subplots(n_rows * len(truth), n_columns, squeeze=False).reshape(len(truth), -1)
+    for axes, (task, sample) in zip(grid, truth.items(), strict=True):
+        for ax in axes[1 + len(models) :]:
+            ax.set_visible(False)
         _scatter(axes[0], sample, f"{task}\ntruth{_caption([_floor(results, task)])}", "#8A8A8A")
         centre, reach = sample.mean(0), 1.25 * np.abs(sample - sample.mean(0)).max()
         for ax in axes:
             ax.set(xlim=(centre[0] - reach, centre[0] + reach), ylim=(centre[1] - reach, centre[1] + reach))
-        for ax, model in zip(axes[1:], models, strict=True):
+        for ax, model in zip(axes[1:], models, strict=False):
             runs = [result for result in drawn if (result.task, result.model) == (task, model)]
             if not runs:
                 ax.set_visible(False)
