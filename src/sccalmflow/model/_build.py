@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from sccalmflow._device import forked_random_state
 from sccalmflow.flow import CausalLM, VolterraFlow, backbone_config
 from sccalmflow.prompts import build_tokenizer, load_tokenizer
 
@@ -47,8 +48,7 @@ def build_network(
             "it in pretrained, or leave lora_rank out."
         )
     n_positions = settings.max_prompt_tokens + 1 + settings.n_steps
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with forked_random_state(seed):
         if pretrained is None:
             sizes = backbone_config(
                 settings.backbone,
