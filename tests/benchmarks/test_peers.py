@@ -234,7 +234,10 @@ def test_a_grid_starts_with_the_defaults_and_stays_small(name):
     grid = PEERS[name].grid
     assert grid[0] == {} and 1 < len(grid) <= 4
     assert (PEERS[name].folder / "README.md").exists()
-    assert all("==" in line for line in (PEERS[name].folder / "requirements.txt").read_text().split())
+    requirements = (PEERS[name].folder / "requirements.txt").read_text().split()
+    assert all("==" in line for line in requirements)
+    # It is in no index: an environment that was made beside ours and listed would ask for it.
+    assert not any(line.startswith("sccalmflow") for line in requirements)
 
 
 @pytest.mark.skipif("SCCALMFLOW_PEERS" in os.environ, reason="the folder of environments is set")
