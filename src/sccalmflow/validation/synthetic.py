@@ -8,20 +8,20 @@ table and a picture; that of Table 2 is the paper's Figure 2. Run it again to go
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from torch import Generator
 
-from ._synthetic.ablation import ablations
+from ._synthetic.ablation import ablation_entries
 from ._synthetic.curves import Curves, curves_table, draw_curves
 from ._synthetic.experiment import Effort, Entry, Experiment
 from ._synthetic.paper import PRINTED
-from ._synthetic.report import Result, draw_figure, markdown_table
+from ._synthetic.report import draw_figure, markdown_table
 from ._synthetic.scores import REPORT_SEED, Evaluation
 from ._synthetic.sweeps import figure_4, figure_8, over_time
 from ._synthetic.table_models import MODELS, entries
-from ._synthetic.tasks import ABLATION_TASKS, TABLES, TASKS, Table
+from ._synthetic.tasks import ABLATION_TASKS, TABLES, TASKS
 from ._synthetic.tuning import SEED, tuning
 
 FULL = Effort(Evaluation())
@@ -29,57 +29,8 @@ QUICK = Effort(Evaluation(n_samples=500, n_pairs=1), n_updates=100, batch_size=3
 FIGURES = {"4": figure_4, "8": figure_8}
 
 
-def table(experiment: Experiment, chosen: Table, models: Sequence[str], seeds: Sequence[int]) -> list[Result]:
-    """Floors and runs of a table.
-
-    Parameters
-    ----------
-    experiment
-        The folder, and how much work a run is.
-    chosen
-        Tasks of the table.
-    models
-        Which to train, some of ``MODELS``.
-    seeds
-        One run of each model for each.
-
-    Returns
-    -------
-    What the truth itself scores on each task, then every run.
-    """
-    results = []
-    for name in chosen.tasks:
-        rows = entries(models, TASKS[name].dim, chosen.n_trajectories)
-        results += experiment.with_floors(name, rows, seeds)
-    return results
-
-
-def ablation(experiment: Experiment, names: Sequence[str], seeds: Sequence[int]) -> list[Result]:
-    """Floors and runs of each variant of the flow.
-
-    Parameters
-    ----------
-    experiment
-        The folder, and how much work a run is.
-    names
-        Tasks.
-    seeds
-        One run of each variant for each.
-
-    Returns
-    -------
-    What the truth itself scores on each task, then every run.
-    """
-    results = []
-    for name in names:
-        variants = ablations(TASKS[name].dim).items()
-        rows = [Entry(f"ablation-{key}", label, recipe) for key, (label, recipe) in variants]
-        results += experiment.with_floors(name, rows, seeds)
-    return results
-
-
-def write_results(experiment: Experiment, stem: str, results: Sequence[Result], names: Sequence[str]) -> None:
-    """Write and print a table, and draw a sample of each model that has been trained for it.
+def write_results(experiment: Experiment, stem: str, rows: Mapping[str, Sequence[Entry]], seeds: Sequence[int]) -> None:
+    """Train and score what has not been yet, write and print a table, and draw a sample of each model.
 
     Parameters
     ----------
@@ -87,13 +38,15 @@ def write_results(experiment: Experiment, stem: str, results: Sequence[Result], 
         The folder, and how much work a run is.
     stem
         Name of the two files, without suffix.
-    results
-        Floors and runs.
-    names
-        Tasks to draw the truth of.
+    rows
+        Rows of the table by task, beside what the truth itself scores there; no task, or none with a finished run
+        where nothing is to be trained, is no table.
+    seeds
+        One run of each row for each.
     """
+    results = [result for name in rows for result in experiment.with_floors(name, rows[name], seeds)]
     if not results:
-        return  # of a table with no finished run
+        return
     text = markdown_table(results, [(TASKS[row.task].label, row) for row in PRINTED])
     experiment.file(stem, suffix=".md").write_text(text)
     print(text)
@@ -101,7 +54,7 @@ def write_results(experiment: Experiment, stem: str, results: Sequence[Result], 
         return
     generator = Generator().manual_seed(REPORT_SEED)
     n = experiment.effort.evaluation.n_samples
-    tasks = [TASKS[name] for name in names]
+    tasks = [TASKS[name] for name in rows]
     truth = {task.label: (task.target.sample(n, generator) @ task.plane).numpy() for task in tasks}
     draw_figure(results, truth).savefig(experiment.file(stem, suffix=".png"))
 
@@ -155,23 +108,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     experiment = Experiment(options.out, effort, tag, finished_only=options.finished)
 
     for number in options.table:
-        names = [name for name in TABLES[number].tasks if name in options.tasks]
-        if names:
-            chosen = Table(tuple(names), TABLES[number].n_trajectories)
-            write_results(experiment, f"table-{number}", table(experiment, chosen, options.models, seeds), names)
+        chosen = TABLES[number]
+        rows = {
+            name: entries(options.models, TASKS[name].dim, chosen.n_trajectories)
+            for name in chosen.tasks
+            if name in options.tasks
+        }
+        write_results(experiment, f"table-{number}", rows, seeds)
     for number in options.figure:
         write_curves(experiment, f"figure-{number}", FIGURES[number](experiment, seeds))
     if options.ablation:
-        names = [name for name in ABLATION_TASKS if name in options.tasks]
-        if names:
-            write_results(experiment, "ablation", ablation(experiment, names, seeds), names)
+        rows = {name: ablation_entries(TASKS[name].dim) for name in ABLATION_TASKS if name in options.tasks}
+        write_results(experiment, "ablation", rows, seeds)
         if not options.finished:
-            for name in names:
+            for name in rows:
                 write_curves(experiment, f"over-time-{name}", over_time(experiment, name, seeds))
     if options.tuning:
         rows = {name: found for name, found in tuning().items() if name in options.tasks}
-        results = [result for name in rows for result in experiment.with_floors(name, rows[name], [SEED])]
-        write_results(experiment, "tuning", results, list(rows))
+        write_results(experiment, "tuning", rows, [SEED])
     print(f"Tables, figures and runs are in {options.out}.")
 
 

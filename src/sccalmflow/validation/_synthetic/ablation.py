@@ -7,6 +7,7 @@ from typing import Any
 
 from sccalmflow.validation._training import Recipe
 
+from .experiment import Entry
 from .recipes import default, paper
 
 
@@ -35,6 +36,11 @@ def ablations(dim: int) -> dict[str, tuple[str, Recipe]]:
         "paper-k2": ("paper, 2 space tokens", _with(theirs, n_space_tokens=2)),
         "paper-m4": ("paper, 4 trajectories", paper(dim, 4)),
     }
+
+
+def ablation_entries(dim: int) -> list[Entry]:
+    """The variants as rows of a table."""
+    return [Entry(f"ablation-{key}", label, recipe) for key, (label, recipe) in ablations(dim).items()]
 
 
 def _regression(recipe: Recipe) -> Recipe:
