@@ -1,3 +1,4 @@
+import warnings
 from pathlib import Path
 
 import pytest
@@ -5,6 +6,7 @@ import torch
 from transformers import (
     BertConfig,
     BertModel,
+    DynamicCache,
     GPT2Config,
     GPT2LMHeadModel,
     GPTNeoXConfig,
@@ -69,6 +71,17 @@ def test_pretrained_weights_come_from_a_local_folder_in_single_precision(tmp_pat
         torch.testing.assert_close(value, weights[name].float(), rtol=0, atol=0)
     flow = VolterraFlow(FlowConfig(dim=5, n_hidden=16), clm).eval()
     assert rollout(flow, torch.randn(2, 1, 4, 5), torch.randn(2, 1, 4, 5)).shape == (2, 1, 5, 5)
+
+
+@pytest.mark.parametrize("backbone", PRETRAINED)
+def test_reading_with_a_cache_warns_of_nothing(backbone: str) -> None:
+    clm = CausalLM.from_config(backbone_config(backbone, **SIZES))
+    cache, blocks = DynamicCache(), torch.tensor([[0, 1]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        clm(clm.embed(torch.tensor([[3, 1]])), blocks, cache)
+        clm(clm.embed(torch.tensor([[4]])), blocks[:, :1] + 2, cache, blocks)
+    assert cache.get_seq_length() == 3
 
 
 @pytest.mark.parametrize("backbone", PRETRAINED)

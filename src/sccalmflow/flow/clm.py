@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
@@ -126,6 +127,8 @@ class CausalLM(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.attention = attention
+        # transformers 5.24 renamed `past_key_values`, and from 5.40 knows the new name only.
+        self._cache_name = "cache" if "cache" in signature(backbone.forward).parameters else "past_key_values"
 
     @classmethod
     def from_config(cls, config: PretrainedConfig, attention: AttentionName = "sdpa") -> CausalLM:
@@ -294,8 +297,8 @@ class CausalLM(nn.Module):
             inputs_embeds=embeddings,
             attention_mask=mask,
             position_ids=blocks.clamp(min=0),
-            past_key_values=cache,
             use_cache=cache is not None,
+            **{self._cache_name: cache},
         ).last_hidden_state
 
 
