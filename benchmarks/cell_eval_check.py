@@ -25,6 +25,7 @@ from anndata import AnnData
 from scipy import stats
 
 import sccalmflow as scf
+from sccalmflow.validation._markdown import table_head, table_row
 
 CONTEXTS = [("CD14 Mono", "acute"), ("B", "chronic")]
 PERTURBATIONS = ["IFN-beta", "IFN-gamma", "IL-6", "TNF-alpha", "IL-4", "IL-10", "TGF-beta", "LPS"]
@@ -126,9 +127,8 @@ def _cells(adata: AnnData, context: tuple[str, str], perturbation: str) -> np.nd
 
 def markdown(table: pd.DataFrame) -> str:
     """A table of figures."""
-    lines = [["metric", *table.columns], ["---"] * (table.shape[1] + 1)]
-    lines += [[f"`{name}`", *(_shown(v) for v in values)] for name, *values in table.itertuples()]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    lines = [table_row([f"`{name}`", *map(_shown, values)]) for name, *values in table.itertuples()]
+    return "\n".join([*table_head(["metric", *table.columns]), *lines])
 
 
 def _shown(value: float) -> str:

@@ -24,6 +24,7 @@ from benchmarks.splits import Split
 from scipy.optimize import nnls
 
 from sccalmflow.tl import edistance
+from sccalmflow.validation._markdown import table_head, table_row
 
 _COLUMNS = ("other contexts", "control cells", "mean change", "best combination", "explained", "true change")
 
@@ -72,14 +73,14 @@ def main() -> None:
     options.add_argument("--data", nargs="+", choices=splits.DATA, default=list(splits.DATA))
     options.add_argument("--out", type=Path, default=RESULTS / "heldout", help="where the runs of heldout.py are")
     arguments = options.parse_args()
-    lines = ["| | " + " | ".join([*_COLUMNS, "**CaLMFlow**"]) + " |", "| --- " * (len(_COLUMNS) + 2) + "|"]
+    lines = table_head(["", *_COLUMNS, "**CaLMFlow**"])
     for data in arguments.data:
         found = hindsight(splits.load(data))
         found["CaLMFlow"] = ours(data, arguments.out)
         found.loc[f"**{TITLES[data]}, mean**"] = found.mean()
         for name, row in found.iterrows():
             values = ["–" if np.isnan(value) else f"{value:.3f}" for value in row.iloc[1:]]
-            lines.append(f"| {name} | {row.iloc[0]:.0f} | " + " | ".join(values) + " |")
+            lines.append(table_row([name, f"{row.iloc[0]:.0f}", *values]))
     text = "\n".join([*lines, ""])
     (arguments.out / "hindsight.md").write_text(text)
     print(text)

@@ -19,6 +19,7 @@ import pandas as pd
 from anndata import AnnData
 
 import sccalmflow as scf
+from sccalmflow.validation._markdown import table_head, table_row
 
 KEYS = ["cell_type", "perturbation"]
 CONDITIONS = pd.DataFrame(
@@ -136,12 +137,12 @@ def _loss(values: pd.Series) -> pd.Series:
 
 def markdown(mean: pd.DataFrame, exposed: pd.DataFrame) -> str:
     """The table, flaws that a metric exposes in bold."""
-    lines = ["| metric | " + " | ".join(mean.columns) + " |", "| --- " * (len(mean.columns) + 1) + "|"]
+    lines = table_head(["metric", *mean.columns])
     for metric in mean.index:
         cells = [f"{value:.3f}" for value in mean.loc[metric]]
         marked = [f"**{c}**" if bold else c for c, bold in zip(cells, exposed.loc[metric], strict=True)]
         name = f"`{metric}`" + (" \\*" if metric in scf.tl.PRESETS["default"] else "")
-        lines.append(f"| {name} | " + " | ".join(marked) + " |")
+        lines.append(table_row([name, *marked]))
     return "\n".join(lines) + "\n"
 
 

@@ -22,6 +22,7 @@ from scipy import stats
 from scipy.spatial.distance import cdist
 
 import sccalmflow as scf
+from sccalmflow.validation._markdown import table_head, table_row
 
 Samples = tuple[np.ndarray, np.ndarray]
 
@@ -117,11 +118,10 @@ def main() -> None:
     data = samples()
     n, m = (len(sample) for sample in data["pcs"])
     print(f"pertpy {version('pertpy')}, OTT {version('ott-jax')}, sccalmflow {scf.__version__}; {n} and {m} cells\n")
-    print("| pertpy | here | on | value there | value here | here, on their terms |")
-    print("|" + " --- |" * 6)
+    print(*table_head(["pertpy", "here", "on", "value there", "value here", "here, on their terms"]), sep="\n")
     for name, here, space, *values in rows(data):
         shown = ["–" if value is None or np.isnan(value) else f"{value:.6g}" for value in values]
-        print("| " + " | ".join([f"`{name}`", f"`{here}`" if here else "–", space, *shown]) + " |")
+        print(table_row([f"`{name}`", f"`{here}`" if here else "–", space, *shown]))
 
 
 if __name__ == "__main__":

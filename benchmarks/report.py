@@ -21,6 +21,8 @@ from benchmarks.methods import METHODS
 from benchmarks.splits import DATA
 from benchmarks.tune import mean_of
 
+from sccalmflow.validation._markdown import table_head, table_row
+
 COLUMNS = {
     "edistance": "E-distance ↓",
     "mmd": "MMD ↓",
@@ -78,7 +80,7 @@ def table(runs: Runs) -> str:
     simple = set(of) - set(runs) - {CEILING}
     skills = skill(of, simple)
     names = [*COLUMNS.values(), "skill in E-distance", "seconds", "cells/s", "parameters"]
-    lines = ["| | seeds | " + " | ".join(names) + " |", "| --- " * (len(names) + 2) + "|"]
+    lines = table_head(["", "seeds", *names])
     for name, found in of.items():
         is_trained = name in runs
         cells = [_cell([one.get(metric, np.nan) for one in found], is_trained) for metric in COLUMNS]
@@ -86,7 +88,7 @@ def table(runs: Runs) -> str:
         cells += _costs(runs[name]) if is_trained else ["–"] * 3
         label = METHODS[name].label if is_trained else f"`{name}`"
         label = f"**{label}**" if name == WITH_BASELINES else label
-        lines.append(f"| {label} | {len(found) if is_trained else '–'} | " + " | ".join(cells) + " |")
+        lines.append(table_row([label, str(len(found)) if is_trained else "–", *cells]))
     return "\n".join([*lines, ""])
 
 
@@ -128,28 +130,28 @@ def draw(of_data: dict[str, Runs]) -> plt.Figure:
 
 def tuning_table(folder: Path) -> str:
     """What was tried on validation folds, and what was chosen."""
-    lines = ["| data | method | settings | E-distance | |", "| --- | --- | --- | --- | --- |"]
+    lines = table_head(["data", "method", "settings", "E-distance", ""])
     for found in map(_load, sorted(folder.glob("*.json"))):
         if found["method"] == VARIANTS:
             continue
         for one in found["tried"]:
             mark = "chosen" if one["settings"] == found["chosen"] else ""
             title, label = TITLES[found["data"]], METHODS[found["method"]].label
-            lines.append(f"| {title} | {label} | {_words(one['settings'])} | {mean_of(one):.3f} | {mark} |")
+            lines.append(table_row([title, label, _words(one["settings"]), f"{mean_of(one):.3f}", mark]))
     return "\n".join([*lines, ""])
 
 
 def variants_table(folder: Path) -> str:
     """Variants of the default on validation folds: E-distance and, beside it, Pearson Δ, a column a data set."""
     of = {data: _load(file)["tried"] for data in DATA if (file := folder / f"{data}-{VARIANTS}.json").exists()}
-    lines = ["| | " + " | ".join(TITLES[data] for data in of) + " |", "| --- " * (len(of) + 1) + "|"]
+    lines = table_head(["", *(TITLES[data] for data in of)])
     for settings in METHODS[VARIANTS].grid:
         cells = []
         for tried in of.values():
             found = [one for one in tried if one["settings"] == settings]
             cells += [f"{mean_of(one):.3f} ({mean_of(one, 'pearson_delta'):.2f})" for one in found] or ["–"]
         if set(cells) != {"–"}:
-            lines.append(f"| {_words(settings)} | " + " | ".join(cells) + " |")
+            lines.append(table_row([_words(settings), *cells]))
     return "\n".join([*lines, ""])
 
 
@@ -159,8 +161,7 @@ def cost_table(of_data: dict[str, Runs]) -> str:
     All stop by the E-distance of the same validation conditions, which they draw by one rule from one seed. Seconds are
     those of the whole training, searching and training again, shared out over its updates.
     """
-    names = ["data", "beside", "seed", "its best", "seconds to it", "CaLMFlow, seconds", "ratio"]
-    lines = ["| " + " | ".join(names) + " |", "| --- " * len(names) + "|"]
+    lines = table_head(["data", "beside", "seed", "its best", "seconds to it", "CaLMFlow, seconds", "ratio"])
     for data, runs in of_data.items():
         for name in ("cfm-control", "cfm-noise"):
             for run in runs.get(name, []):
@@ -172,8 +173,8 @@ def cost_table(of_data: dict[str, Runs]) -> str:
                 seconds = best * run["training_seconds"] / (max(curve) + run["n_updates"])
                 needed = _seconds_to(curve[best], ours[0])
                 cells = [f"{needed:.0f}", f"{needed / seconds:.1f}"] if needed else ["not reached", "–"]
-                row = [TITLES[data], METHODS[name].label, run["seed"], f"{curve[best]:.3f}", f"{seconds:.0f}", *cells]
-                lines.append("| " + " | ".join(map(str, row)) + " |")
+                row = [TITLES[data], METHODS[name].label, str(run["seed"]), f"{curve[best]:.3f}", f"{seconds:.0f}"]
+                lines.append(table_row([*row, *cells]))
     return "\n".join([*lines, ""])
 
 
@@ -196,7 +197,7 @@ def _words(settings: dict[str, Any]) -> str:
 def unseen_table(folder: Path) -> str:
     """Mean over seeds of each method in each case of `unseen.py`."""
     columns = ("edistance", "mmd", "pearson_delta", "discrimination", "std_ratio")
-    lines = ["| case | | " + " | ".join(COLUMNS[name] for name in columns) + " |", "| --- " * (len(columns) + 2) + "|"]
+    lines = table_head(["case", "", *(COLUMNS[name] for name in columns)])
     cases = defaultdict(list)
     for file in sorted(folder.glob("*.json")):
         cases[file.stem.rsplit("-", 1)[0]].append(_load(file))
@@ -207,7 +208,7 @@ def unseen_table(folder: Path) -> str:
             runs = [run["metrics"][method] for run in found]
             cells = [_cell([run.get(name, np.nan) for run in runs], method == WITH_BASELINES) for name in columns]
             label = f"**CaLMFlow** ({len(runs)})" if method == WITH_BASELINES else f"`{method}`"
-            lines.append(f"| {title} | {label} | " + " | ".join(cells) + " |")
+            lines.append(table_row([title, label, *cells]))
     return "\n".join([*lines, ""])
 
 
