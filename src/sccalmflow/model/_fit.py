@@ -234,7 +234,7 @@ class Fitter:
             # Off: scvi-tools' own checkpoints pickle the model with its AnnData.
             enable_checkpointing=False,
             enable_progress_bar=options.show_progress,
-            limit_val_batches=1.0 if validates else 0,
+            limit_val_batches=None if validates else 0,
             benchmark=False,
             log_every_n_steps=1,
         )
