@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ._fit import Fitter, TrainingOptions
+from ._fit import Fitter, TrainingOptions, default_epochs
 
 if TYPE_CHECKING:
     from ._data import PromptBook, TrainingData
@@ -21,7 +21,7 @@ class TrainingMixin:
 
     def train(
         self,
-        max_epochs: int = 20,
+        max_epochs: int | None = None,
         *,
         min_epochs: int = 6,
         steps_per_epoch: int = 50,
@@ -52,7 +52,8 @@ class TrainingMixin:
         Parameters
         ----------
         max_epochs, steps_per_epoch
-            Most epochs, of so many batches each; the learning rate falls along a cosine over all of them.
+            Most epochs, of so many batches each; the learning rate falls along a cosine over all of them. Default: 10
+            epochs, and 20 where there are more than 50 training conditions, each of which has to be learned.
         min_epochs
             Fewest epochs where validation says when to stop: one or two conditions, all that a small data set can hold
             out, may be predicted best before anything has been learned.
@@ -93,11 +94,12 @@ class TrainingMixin:
             weights until then.
         """
         arguments = {key: value for key, value in locals().items() if key != "self"}
-        options = TrainingOptions(**arguments)
         if self._data is None:
             raise RuntimeError(
                 "This model was loaded, and a saved model holds no training data. Build one with CaLMFlowModel(adata)."
             )
+        arguments["max_epochs"] = default_epochs(self._data) if max_epochs is None else max_epochs
+        options = TrainingOptions(**arguments)
         state = self._state
         fitter = Fitter(state.flow, self._data, state.schema, state.settings, self._book, options)
         try:
