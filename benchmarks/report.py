@@ -19,7 +19,6 @@ import numpy as np
 from benchmarks.heldout import RESULTS, WITH_BASELINES
 from benchmarks.methods import METHODS
 from benchmarks.splits import DATA
-from benchmarks.tune import mean_of
 
 from sccalmflow.validation._markdown import table_head, table_row
 
@@ -130,29 +129,35 @@ def draw(of_data: dict[str, Runs]) -> plt.Figure:
 
 def tuning_table(folder: Path) -> str:
     """What was tried on validation folds, and what was chosen."""
-    lines = table_head(["data", "method", "settings", "E-distance", ""])
+    lines = table_head(["data", "method", "settings", "runs", "E-distance", ""])
     for found in map(_load, sorted(folder.glob("*.json"))):
         if found["method"] == VARIANTS:
             continue
         for one in found["tried"]:
             mark = "chosen" if one["settings"] == found["chosen"] else ""
             title, label = TITLES[found["data"]], METHODS[found["method"]].label
-            lines.append(table_row([title, label, _words(one["settings"]), f"{mean_of(one):.3f}", mark]))
+            cells = [str(len(one["runs"])), _cell([run["edistance"] for run in one["runs"]], is_trained=True), mark]
+            lines.append(table_row([title, label, _words(one["settings"]), *cells]))
     return "\n".join([*lines, ""])
 
 
 def variants_table(folder: Path) -> str:
-    """Variants of the default on validation folds: E-distance and, beside it, Pearson Δ, a column a data set."""
+    """Variants of the default on validation folds: E-distance, Pearson Δ and number of runs, a column a data set."""
     of = {data: _load(file)["tried"] for data in DATA if (file := folder / f"{data}-{VARIANTS}.json").exists()}
     lines = table_head(["", *(TITLES[data] for data in of)])
     for settings in METHODS[VARIANTS].grid:
         cells = []
         for tried in of.values():
             found = [one for one in tried if one["settings"] == settings]
-            cells += [f"{mean_of(one):.3f} ({mean_of(one, 'pearson_delta'):.2f})" for one in found] or ["–"]
+            cells += [_variant(one["runs"]) for one in found] or ["–"]
         if set(cells) != {"–"}:
             lines.append(table_row([_words(settings), *cells]))
     return "\n".join([*lines, ""])
+
+
+def _variant(runs: list[dict[str, float]]) -> str:
+    distance = _cell([run["edistance"] for run in runs], is_trained=True)
+    return f"{distance} ({np.mean([run['pearson_delta'] for run in runs]):.2f}; {len(runs)})"
 
 
 def cost_table(of_data: dict[str, Runs]) -> str:

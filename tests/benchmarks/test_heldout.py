@@ -80,9 +80,10 @@ def test_scvi_without_counts_says_why_it_is_not_run(simulation) -> None:
 
 
 def test_tuning_takes_the_settings_that_validation_likes_best(simulation, monkeypatch, tmp_path) -> None:
-    worse, better = {"by": 3.0}, {"by": 0.0}
+    worse, better, ran = {"by": 3.0}, {"by": 0.0}, []
 
     def predict(split, settings, seed, n_cells):
+        ran.append((settings["by"], seed))
         held = split.adata[split.adata.obs["split"] == "heldout"].copy()
         held.obsm["X_pca"] = held.obsm["X_pca"] + settings["by"]
         return held, {"training_seconds": 1.0}
@@ -91,15 +92,27 @@ def test_tuning_takes_the_settings_that_validation_likes_best(simulation, monkey
     monkeypatch.setitem(methods.METHODS, "like-toy", methods.Method("like toy", predict, tuned_as="toy"))
     assert heldout.chosen("simulated", "toy", tmp_path) == worse  # nothing has been tuned there
     file = tmp_path / "simulated-toy.json"
-    tune.tune("simulated", "toy", [splits.load("simulated", 0)], file)
+    tune.tune("simulated", "toy", [0], [0, 1], file)
     found = json.loads(file.read_text())
     assert found["chosen"] == better
-    assert len(found["tried"]) == 2
-    heldout.write(file, {**found, "tried": found["tried"][:1]})
-    tune.tune("simulated", "toy", [splits.load("simulated", 0)], file)  # interrupted after the first: only the second
+    assert [len(one["runs"]) for one in found["tried"]] == [2, 2]
+    assert ran == [(3.0, 0), (0.0, 0), (3.0, 1), (0.0, 1)]
+    first = {**found["tried"][0], "runs": found["tried"][0]["runs"][:1]}
+    heldout.write(file, {**found, "tried": [first, found["tried"][1]]})
+    tune.tune("simulated", "toy", [0], [0, 1], file)  # interrupted before one run: only that one
+    assert ran[4:] == [(3.0, 1)]
     assert json.loads(file.read_text()) == found
     assert heldout.chosen("simulated", "toy", tmp_path) == better
     assert heldout.chosen("simulated", "like-toy", tmp_path) == better
+
+
+def test_settings_with_fewer_runs_are_not_chosen() -> None:
+    """An interrupted choice would prefer whatever had the luckiest seed."""
+    tried = [
+        {"settings": {"a": 1}, "runs": [{"edistance": 1.0}, {"edistance": 1.2}]},
+        {"settings": {"a": 2}, "runs": [{"edistance": 0.1}]},
+    ]
+    assert tune._best(tried) == tried[0]
 
 
 def test_a_type_that_was_left_out_is_in_nothing_that_is_fitted(simulation) -> None:
@@ -162,11 +175,11 @@ def test_the_cost_is_counted_to_the_score_that_the_competitor_has_at_its_best() 
 
 def test_variants_of_the_default_stand_side_by_side_for_all_data(tmp_path: Path) -> None:
     for data, settings, value in (("kang", {}, 0.3), ("simulated", {"model": {"n_steps": 2}}, 0.2)):
-        tried = [{"settings": settings, "folds": [{"edistance": value, "pearson_delta": 0.9}]}]
+        tried = [{"settings": settings, "runs": [{"edistance": value, "pearson_delta": 0.9}]}]
         (tmp_path / f"{data}-variants.json").write_text(json.dumps({"tried": tried}))
     assert report.variants_table(tmp_path).splitlines()[2:] == [
-        "| defaults | 0.300 (0.90) | – |",
-        "| n_steps=2 | – | 0.200 (0.90) |",
+        "| defaults | 0.300 (0.90; 1) | – |",
+        "| n_steps=2 | – | 0.200 (0.90; 1) |",
     ]
 
 
