@@ -60,13 +60,15 @@ def test_validation_curves_are_those_of_the_held_out_conditions(cells_of, build,
         assert np.isfinite(curve.astype(float)).all()
 
 
-@pytest.mark.parametrize(("few", "n_epochs"), [(10**6, 10), (1, 20)])
 def test_many_conditions_are_trained_on_for_longer_unless_the_user_says_how_long(
-    cells_of, build, train, monkeypatch, few: int, n_epochs: int
+    cells_of, build, train, monkeypatch
 ) -> None:
-    monkeypatch.setattr(_fit, "_FEW_CONDITIONS", few)
-    model = train(build(cells_of()), max_epochs=None, steps_per_epoch=1, batch_size=4)
-    assert len(model.history["train_loss"]) == n_epochs
+    model = build(cells_of())
+    n_conditions = len(model._data.conditions)
+    for each, n_epochs in ((n_conditions + 1, 10), (n_conditions, 20), (n_conditions // 2, 30)):
+        monkeypatch.setattr(_fit, "_CONDITIONS_EACH", each)
+        train(model, max_epochs=None, steps_per_epoch=1, batch_size=4)
+        assert len(model.history["train_loss"]) == n_epochs
     model = train(build(cells_of()), max_epochs=3, steps_per_epoch=1, batch_size=4)
     assert len(model.history["train_loss"]) == 3
 

@@ -53,7 +53,7 @@ class TrainingMixin:
         ----------
         max_epochs, steps_per_epoch
             Most epochs, of so many batches each; the learning rate falls along a cosine over all of them. Default: 10
-            epochs, and 20 where there are more than 50 training conditions, each of which has to be learned.
+            epochs, and 10 more for every 40 training conditions, each of which has to be learned.
         min_epochs
             Fewest epochs where validation says when to stop: one or two conditions, all that a small data set can hold
             out, may be predicted best before anything has been learned.
