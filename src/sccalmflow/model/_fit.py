@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 _MIN_VALIDATION_CELLS = 20
 # Where less of what training could know of a perturbation is held out, it is not missed enough to train a second time.
 _REFIT_ABOVE = 1 / 6
-# Of data with up to 24 conditions ten epochs learn as much as twenty; of the 135 of the simulation, 40 learn more than 20.
+# Ten epochs learn as much as twenty of data with up to 24 conditions; of the 135 of the simulation 40 learn more.
 _EPOCHS, _CONDITIONS_EACH = 10, 40
 History = dict[str, pd.DataFrame]
 

@@ -29,7 +29,7 @@ class TrainingMixin:
         lr: float = 1e-3,
         weight_decay: float = 0.01,
         validation_size: float = 0.1,
-        patience: int | None = 5,
+        patience: int | None = 10,
         refit: bool | None = None,
         gradient_clip: float = 1.0,
         seed: int = 0,
