@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ._fit import Fitter, TrainingOptions, default_epochs
+from ._fit import Fitter, TrainingOptions, default_steps
 
 if TYPE_CHECKING:
     from ._data import PromptBook, TrainingData
@@ -21,15 +21,15 @@ class TrainingMixin:
 
     def train(
         self,
-        max_epochs: int | None = None,
+        max_epochs: int = 20,
         *,
         min_epochs: int = 6,
-        steps_per_epoch: int = 50,
+        steps_per_epoch: int | None = None,
         batch_size: int = 128,
         lr: float = 1e-3,
         weight_decay: float = 0.01,
         validation_size: float = 0.1,
-        patience: int | None = 10,
+        patience: int | None = 5,
         refit: bool | None = None,
         gradient_clip: float = 1.0,
         seed: int = 0,
@@ -51,9 +51,11 @@ class TrainingMixin:
 
         Parameters
         ----------
-        max_epochs, steps_per_epoch
-            Most epochs, of so many batches each; the learning rate falls along a cosine over all of them. Default: 10
-            epochs, and 10 more for every 40 training conditions, each of which has to be learned.
+        max_epochs
+            Most epochs; the learning rate falls along a cosine over all of them.
+        steps_per_epoch
+            Batches in an epoch. Default: three for every four training conditions, each of which has to be learned,
+            and at least 50.
         min_epochs
             Fewest epochs where validation says when to stop: one or two conditions, all that a small data set can hold
             out, may be predicted best before anything has been learned.
@@ -98,7 +100,8 @@ class TrainingMixin:
             raise RuntimeError(
                 "This model was loaded, and a saved model holds no training data. Build one with CaLMFlowModel(adata)."
             )
-        arguments["max_epochs"] = default_epochs(self._data) if max_epochs is None else max_epochs
+        if steps_per_epoch is None:
+            arguments["steps_per_epoch"] = default_steps(self._data)
         options = TrainingOptions(**arguments)
         state = self._state
         fitter = Fitter(state.flow, self._data, state.schema, state.settings, self._book, options)
