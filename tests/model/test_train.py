@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sccalmflow.model import _data, _fit, _training
+from sccalmflow.model import _fit, _training
 
 CONDITION = pd.DataFrame({"cell_type": ["B"], "perturbation": ["IFN"], "chronicity": ["acute"]})
 
@@ -58,26 +58,6 @@ def test_validation_curves_are_those_of_the_held_out_conditions(cells_of, build,
         curve = model.history[name][name]
         assert list(curve.index) == [0, 1]
         assert np.isfinite(curve.astype(float)).all()
-
-
-def test_an_epoch_grows_with_the_conditions_unless_the_user_says_how_long_it_is(
-    cells_of, build, train, monkeypatch
-) -> None:
-    drawn = []
-    draw = _data.BatchSampler.draw
-
-    def counted(self, batch_size, generator):
-        drawn.append(batch_size)
-        return draw(self, batch_size, generator)
-
-    monkeypatch.setattr(_data.BatchSampler, "draw", counted)
-    model = build(cells_of())
-    n_conditions = len(model._data.conditions)
-    for least, asked, n_steps in ((50, None, 50), (0, None, round(0.75 * n_conditions)), (50, 3, 3)):
-        monkeypatch.setattr(_fit, "_LEAST_STEPS", least)
-        drawn.clear()
-        train(model, max_epochs=1, steps_per_epoch=asked, batch_size=4)
-        assert len(drawn) == n_steps
 
 
 def test_training_stops_after_epochs_without_improvement_and_repeats_the_best_number_on_all_conditions(

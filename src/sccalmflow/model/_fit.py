@@ -31,9 +31,6 @@ logger = logging.getLogger(__name__)
 _MIN_VALIDATION_CELLS = 20
 # Where less of what training could know of a perturbation is held out, it is not missed enough to train a second time.
 _REFIT_ABOVE = 1 / 6
-# Steps of an epoch: with so few conditions as most data have 20 epochs of 50 are enough; with the 135 of the simulation
-# twice as many steps leave a third less E-distance on its validation fold.
-_LEAST_STEPS, _STEPS_A_CONDITION = 50, 0.75
 History = dict[str, pd.DataFrame]
 
 
@@ -77,12 +74,6 @@ class TrainingOptions:
             raise ValueError(f"seed={self.seed} must not be negative.")
         if self.resume and self.checkpoint_dir is None:
             raise ValueError("resume=True needs checkpoint_dir, the folder that the earlier run wrote to.")
-
-
-def default_steps(data: TrainingData) -> int:
-    """Steps of an epoch where the user does not choose: each condition has to be learned."""
-    n_conditions = len({condition.labels for condition in data.conditions})
-    return max(_LEAST_STEPS, round(_STEPS_A_CONDITION * n_conditions))
 
 
 def choose_validation(data: TrainingData, schema: Schema, share: float, seed: int) -> list[Labels]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ._fit import Fitter, TrainingOptions, default_steps
+from ._fit import Fitter, TrainingOptions
 
 if TYPE_CHECKING:
     from ._data import PromptBook, TrainingData
@@ -24,7 +24,7 @@ class TrainingMixin:
         max_epochs: int = 20,
         *,
         min_epochs: int = 6,
-        steps_per_epoch: int | None = None,
+        steps_per_epoch: int = 50,
         batch_size: int = 128,
         lr: float = 1e-3,
         weight_decay: float = 0.01,
@@ -51,11 +51,8 @@ class TrainingMixin:
 
         Parameters
         ----------
-        max_epochs
-            Most epochs; the learning rate falls along a cosine over all of them.
-        steps_per_epoch
-            Batches in an epoch. Default: three for every four training conditions, each of which has to be learned,
-            and at least 50.
+        max_epochs, steps_per_epoch
+            Most epochs, of so many batches each; the learning rate falls along a cosine over all of them.
         min_epochs
             Fewest epochs where validation says when to stop: one or two conditions, all that a small data set can hold
             out, may be predicted best before anything has been learned.
@@ -96,13 +93,11 @@ class TrainingMixin:
             weights until then.
         """
         arguments = {key: value for key, value in locals().items() if key != "self"}
+        options = TrainingOptions(**arguments)
         if self._data is None:
             raise RuntimeError(
                 "This model was loaded, and a saved model holds no training data. Build one with CaLMFlowModel(adata)."
             )
-        if steps_per_epoch is None:
-            arguments["steps_per_epoch"] = default_steps(self._data)
-        options = TrainingOptions(**arguments)
         state = self._state
         fitter = Fitter(state.flow, self._data, state.schema, state.settings, self._book, options)
         try:
