@@ -3,8 +3,8 @@
     SCCALMFLOW_DATA=... python -m benchmarks.tune --data kang perturbench bodenmiller simulated --methods all
 
 The held-out cells of the benchmark are taken out first, so no choice can see them. Every settings of a method's grid is
-trained on each fold with each seed; of those with the most runs the lowest mean E-distance wins. One JSON for each data
-set and method, which `heldout.py` reads; it grows with every run, and an interrupted choice goes on.
+trained on each fold with each seed; the lowest mean E-distance wins. One JSON for each data set and method, which
+`heldout.py` reads; it grows with every run, and an interrupted choice goes on.
 """
 
 from __future__ import annotations
@@ -50,8 +50,14 @@ def _done(one: dict[str, Any]) -> set[tuple[int, int]]:
 
 
 def _best(tried: list[dict[str, Any]]) -> dict[str, Any]:
-    most = max(len(one["runs"]) for one in tried)
-    return min((one for one in tried if len(one["runs"]) == most), key=mean_of)
+    """By the runs that all settings have, lest an interrupted choice prefer what had the easier ones."""
+    shared = set.intersection(*map(_done, tried))
+
+    def mean(one: dict[str, Any]) -> float:
+        runs = [run for run in one["runs"] if (run["fold"], run["seed"]) in shared]
+        return mean_of({"runs": runs or one["runs"]})
+
+    return min(tried, key=mean)
 
 
 def _score(split: splits.Split, name: str, settings: Settings, seed: int) -> dict[str, float]:

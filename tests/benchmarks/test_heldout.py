@@ -106,12 +106,15 @@ def test_tuning_takes_the_settings_that_validation_likes_best(simulation, monkey
     assert heldout.chosen("simulated", "like-toy", tmp_path) == better
 
 
-def test_settings_with_fewer_runs_are_not_chosen() -> None:
-    """An interrupted choice would prefer whatever had the luckiest seed."""
-    tried = [
-        {"settings": {"a": 1}, "runs": [{"edistance": 1.0}, {"edistance": 1.2}]},
-        {"settings": {"a": 2}, "runs": [{"edistance": 0.1}]},
-    ]
+def test_settings_are_compared_on_the_runs_that_all_of_them_have() -> None:
+    """An interrupted choice would prefer whatever had the easier fold or the luckier seed."""
+
+    def runs(*values: float) -> list[dict[str, float]]:
+        return [{"fold": 0, "seed": seed, "edistance": value} for seed, value in enumerate(values)]
+
+    tried = [{"settings": {"a": 1}, "runs": runs(1.0, 0.1)}, {"settings": {"a": 2}, "runs": runs(0.9)}]
+    assert tune._best(tried) == tried[1]
+    tried[1]["runs"] = runs(0.9, 0.4)
     assert tune._best(tried) == tried[0]
 
 
