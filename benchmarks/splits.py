@@ -48,7 +48,7 @@ VALIDATION: dict[str, list[Combinations]] = {
 }
 _KEYS = ("cell_type", "perturbation")
 # Of the 140 combinations of the simulation, drawn at random in each fold.
-_N_SIMULATED, _SIMULATED_FOLDS = 5, 1
+_N_SIMULATED, _SIMULATED_FOLDS = 5, 4
 
 
 @dataclass(frozen=True)

@@ -60,8 +60,9 @@ def test_each_table_runs_at_toy_size(tiny, tmp_path, capsys, table: str, task: s
     n_trajectories = TABLES[table].n_trajectories
     n_floors = 1 if "gaussians" in task.split("_to_")[1] else 2
     n_printed = sum(row.task == task for row in PRINTED)
-    assert len(lines) == n_floors + n_printed + 2 * len(n_trajectories) + len(MODELS) - 2
-    assert all(label in text for label in ("`paper`", "`default`", "CFM-SB, as large as `default`", "DDPM, width 64"))
+    assert len(lines) == n_floors + n_printed + len(PRESETS) * len(n_trajectories) + len(MODELS) - len(PRESETS)
+    labels = ("`paper`", "`paper`, paired", "`default`", "CFM-SB, as large as `default`", "DDPM, width 64")
+    assert all(label in text for label in labels)
     assert (tmp_path / "out" / f"table-{table}-quick.png").stat().st_size > 1_000
     stored = json.loads((tmp_path / "out" / f"{task}-paper-m1-seed0-quick.json").read_text())
     assert stored["settings"]["recipe"]["flow"]["path"] == "straight"
@@ -117,7 +118,7 @@ def test_open_settings_are_tried_at_toy_size_with_a_seed_of_their_own(tiny, tmp_
     found = [json.loads(path.read_text())["settings"] for path in tmp_path.glob("*-seed*.json")]
     assert {run["seed"] for run in found} == {10}
     assert {run["recipe"]["lr"] for run in found if run["recipe"]["method"] == "cfm_ot"} == {3e-4, 1e-3, 3e-3}
-    assert len(tuning()["moons_to_8gaussians"]) == 4 * 3
+    assert len(tuning()["moons_to_8gaussians"]) == 4 * 3 + 3 * 3
 
 
 def test_a_finished_run_is_not_repeated(tiny, tmp_path, monkeypatch):
@@ -147,8 +148,9 @@ def test_figures_share_the_trainings_that_both_ask_for(tiny, tmp_path, monkeypat
 
     monkeypatch.setattr("sccalmflow.validation._synthetic.experiment.train_flow", counted)
     run(tmp_path, "--figure", "4", "8")
-    # Figure 4 has three models, Figure 8 has two at five numbers of time points; 16 of them are those of Figure 4.
-    assert len(trained) == len({(recipe.flow, recipe.backbone) for recipe in trained}) == 3 + 2 * 5 - 2
+    # Figure 4 has three models, Figure 8 has three at five numbers of time points; two of them are those of Figure 4.
+    different = {(recipe.flow, recipe.backbone, recipe.ot_pairing) for recipe in trained}
+    assert len(trained) == len(different) == 3 + 3 * 5 - 2
 
 
 def test_a_trial_and_a_full_run_have_files_of_their_own(tmp_path):

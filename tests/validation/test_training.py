@@ -4,9 +4,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import linear_sum_assignment
 from sklearn.datasets import make_moons
 
-from sccalmflow.flow import FlowConfig
+from sccalmflow.flow import FlowConfig, VolterraFlow
 from sccalmflow.validation._runs import once
 from sccalmflow.validation._synthetic.distributions import (
     EIGHT_GAUSSIANS,
@@ -118,6 +119,28 @@ def test_training_is_reproducible_and_leaves_the_global_random_state(recipe):
     assert samples[0].shape == (10, 2)
     assert torch.equal(samples[0], samples[1])
     assert not torch.equal(samples[0], samples[2])
+
+
+@pytest.mark.parametrize("n_trajectories", [1, 4])
+def test_paired_draws_are_the_same_ones_and_travel_no_further_than_they_must(monkeypatch, n_trajectories: int):
+    seen = []
+
+    def loss(self, endpoint, source, **options):
+        seen.append((source.flatten(0, 2), endpoint.flatten(0, 1)))
+        return {"loss": sum(parameter.sum() for parameter in self.parameters())}
+
+    monkeypatch.setattr(VolterraFlow, "loss", loss)
+    for paired in (False, True):
+        flow = replace(TINY_PAPER.flow, n_trajectories=n_trajectories)
+        recipe = replace(TINY_PAPER, flow=flow, n_updates=1, batch_size=8 // n_trajectories, ot_pairing=paired)
+        train(recipe, EIGHT_GAUSSIANS.draw, MOONS.draw, seed=0)
+    (as_drawn, endpoint), (paired_with_it, same) = seen
+    assert torch.equal(endpoint, same)
+    cost = torch.cdist(as_drawn, endpoint).square()
+    rows, columns = linear_sum_assignment(cost.numpy())
+    expected = as_drawn[torch.as_tensor(rows)[torch.as_tensor(columns).argsort()]]
+    torch.testing.assert_close(paired_with_it, expected)
+    assert not torch.equal(paired_with_it, as_drawn)
 
 
 def test_training_moves_the_samples_towards_the_target():

@@ -13,7 +13,15 @@ from torch import Generator, Tensor
 
 from sccalmflow._device import best_device, forked_random_state
 from sccalmflow.baselines._optimise import optimise
-from sccalmflow.flow import BackboneName, CausalLM, FlowConfig, VolterraFlow, backbone_config, rollout
+from sccalmflow.flow import (
+    BackboneName,
+    CausalLM,
+    FlowConfig,
+    VolterraFlow,
+    backbone_config,
+    pair_by_optimal_transport,
+    rollout,
+)
 
 from ._synthetic.distributions import Draw
 
@@ -38,6 +46,8 @@ class Recipe:
         The weights that sample are a moving average over about this share of the updates.
     temperatures
         Where there are several, the one that samples best on draws of its own is taken, as in the paper.
+    ot_pairing
+        Pair the source draws of a batch with its endpoints by optimal transport (straight path only).
     """
 
     flow: FlowConfig
@@ -50,6 +60,7 @@ class Recipe:
     lr: float
     average_over: float = 0.02
     temperatures: tuple[float, ...] = (1.0,)
+    ot_pairing: bool = False
 
 
 def build(recipe: Recipe, seed: int) -> VolterraFlow:
@@ -125,6 +136,9 @@ def train(
         endpoint = draw_sequences(target, size, n_trajectories, generator)
         draws = draw_sequences(source, size, n_trajectories * flow.n_draws, generator)
         draws = draws.unflatten(1, (n_trajectories, flow.n_draws))
+        if recipe.ot_pairing:
+            together = torch.zeros(size * n_trajectories)
+            draws = pair_by_optimal_transport(draws.flatten(0, 2), endpoint.flatten(0, 1), together).view_as(draws)
         return flow.loss(endpoint.to(device), draws.to(device), generator=noise)["loss"].mean()
 
     start = time.perf_counter()

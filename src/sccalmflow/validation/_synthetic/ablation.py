@@ -30,6 +30,7 @@ def ablations(dim: int) -> dict[str, tuple[str, Recipe]]:
         "default-m4": ("default, 4 trajectories", default(dim, 4)),
         "paper": ("paper", theirs),
         "paper-markov": ("paper, no memory", _with(theirs, memory="markov")),
+        "paper-paired": ("paper, paired by optimal transport", replace(theirs, ot_pairing=True)),
         "paper-resampled": ("paper, resampled path", _with(theirs, path="resampled")),
         "paper-regression": ("paper, no law (regression)", _regression(theirs)),
         "paper-kl": ("paper, divergence weighted 0.3", _with(theirs, kl_weight=0.3)),

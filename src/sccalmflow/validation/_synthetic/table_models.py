@@ -1,4 +1,4 @@
-"""The models in a table: the paper's configuration, the default, and the competitors at two sizes."""
+"""The models in a table: the paper's configuration in two readings, the default, and the competitors at two sizes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from .competitors import competitor
 from .experiment import Entry
 from .recipes import PRESETS, default
 
-MODELS = ("paper", "default", *LABELS, *(f"{method}-equal" for method in LABELS))
+MODELS = (*PRESETS, *LABELS, *(f"{method}-equal" for method in LABELS))
+_FLOWS = {"paper": "`paper`", "paired": "`paper`, paired", "default": "`default`"}
 
 
 def entries(names: Sequence[str], dim: int, n_trajectories: Sequence[int]) -> list[Entry]:
@@ -20,7 +21,7 @@ def entries(names: Sequence[str], dim: int, n_trajectories: Sequence[int]) -> li
     for name in names:
         if name in PRESETS:
             found += [
-                Entry(f"{name}-m{n}", f"`{name}`" + (f", {n} trajectories" if n > 1 else ""), PRESETS[name](dim, n))
+                Entry(f"{name}-m{n}", _FLOWS[name] + (f", {n} trajectories" if n > 1 else ""), PRESETS[name](dim, n))
                 for n in n_trajectories
             ]
             continue
