@@ -252,7 +252,9 @@ for _name, _label, _coupling in (
 # As wide as the others: at the paper's size, a score costs 100 evaluations of 4.4 million weights for each cell.
 _AS_WIDE = {"width": 512, "n_layers": 3}
 METHODS["ddpm"] = Method(
-    "DDPM", partial(generative, method="ddpm", source="noise", score_every=100), (_AS_WIDE, {**_AS_WIDE, "lr": 3e-4})
+    "DDPM",
+    partial(generative, method="ddpm", source="noise", score_every=100),
+    (_AS_WIDE, {**_AS_WIDE, "lr": 3e-4}, {**_AS_WIDE, "lr": 3e-3}),
 )
 METHODS["scvi"] = Method("scVI", scvi, ({}, {"n_latent": 30}))
 for _name, _label in (("cpa", "CPA"), ("cellflow", "CellFlow"), ("scgen", "scGen"), ("scgpt", "scGPT, from scratch")):

@@ -46,6 +46,16 @@ def stop_in(monkeypatch: pytest.MonkeyPatch, epoch: int, *, fit: int = 1) -> Non
 # The curves, and what comes of them
 
 
+def test_training_in_mixed_precision_comes_near_the_same_loss_and_keeps_whole_weights(cells_of, build, train) -> None:
+    losses = []
+    for precision in ("32-true", "bf16-mixed"):
+        model = train(build(cells_of()), max_epochs=3, validation_size=0.2, patience=None, precision=precision)
+        assert {value.dtype for value in weights(model).values()} == {torch.float32}
+        losses.append(model.history["train_loss"]["train_loss"].to_numpy(dtype=float))
+    np.testing.assert_allclose(*losses, rtol=0.05)
+    assert not np.array_equal(*losses)
+
+
 def test_history_has_one_value_an_epoch_and_the_loss_falls(trained) -> None:
     loss = trained.history["train_loss"]["train_loss"]
     assert list(loss.index) == [0, 1, 2]
