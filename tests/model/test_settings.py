@@ -283,6 +283,7 @@ def test_a_misspelt_setting_is_not_swallowed(cells_of, build) -> None:
         ({"weight_decay": -1.0}, "weight_decay=-1.0"),
         ({"gradient_clip": 0.0}, "gradient_clip=0.0"),
         ({"patience": 0}, "patience=0.*None"),
+        ({"precision": "bf16-true"}, "precision is 'bf16-true'.*'bf16-mixed'"),
         ({"validation_size": 1.0}, "validation_size=1.0"),
         ({"validation_size": -0.1}, "validation_size=-0.1"),
         ({"resume": True}, "resume=True needs checkpoint_dir"),

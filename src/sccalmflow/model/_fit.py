@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import pandas as pd
 import torch
 from scvi.train import Trainer
 from torch import Tensor
 
+from sccalmflow import _checks
 from sccalmflow.flow import VolterraFlow
 from sccalmflow.pp._hold_out import draw_validation
 
@@ -32,6 +33,8 @@ _MIN_VALIDATION_CELLS = 20
 # Where less of what training could know of a perturbation is held out, it is not missed enough to train a second time.
 _REFIT_ABOVE = 1 / 6
 History = dict[str, pd.DataFrame]
+# Weights stay whole: scores, masks and decoders are, and E-distances need them.
+PrecisionName = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 
 @dataclass(frozen=True)
@@ -51,13 +54,14 @@ class TrainingOptions:
     seed: int
     accelerator: str
     devices: Any
-    precision: Any
+    precision: PrecisionName
     strategy: str
     checkpoint_dir: str | None
     resume: bool
     show_progress: bool
 
     def __post_init__(self) -> None:
+        _checks.one_of(self.precision, get_args(PrecisionName), "precision")
         for name in ("max_epochs", "min_epochs", "steps_per_epoch", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")

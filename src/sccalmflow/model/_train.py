@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ._fit import Fitter, TrainingOptions
+from ._fit import Fitter, PrecisionName, TrainingOptions
 
 if TYPE_CHECKING:
     from ._data import PromptBook, TrainingData
@@ -35,7 +35,7 @@ class TrainingMixin:
         seed: int = 0,
         accelerator: str = "auto",
         devices: int | list[int] | str = "auto",
-        precision: str | int = "32-true",
+        precision: PrecisionName = "32-true",
         strategy: str = "auto",
         checkpoint_dir: str | None = None,
         resume: bool = False,
@@ -73,8 +73,11 @@ class TrainingMixin:
             Largest norm of the gradient.
         seed
             Seed of batches, noise and the choice of validation conditions.
-        accelerator, devices, precision, strategy
-            As in Lightning's ``Trainer``; ``precision="bf16-mixed"`` on a GPU.
+        accelerator, devices, strategy
+            As in Lightning's ``Trainer``.
+        precision
+            ``"bf16-mixed"`` or ``"16-mixed"`` computes in half precision, which saves time and memory on a GPU; weights,
+            and all that is predicted later, stay in single precision, ``"32-true"``.
         checkpoint_dir
             Folder to write a checkpoint to after every epoch.
         resume
