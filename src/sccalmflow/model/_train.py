@@ -76,8 +76,8 @@ class TrainingMixin:
         accelerator, devices, strategy
             As in Lightning's ``Trainer``.
         precision
-            ``"bf16-mixed"`` or ``"16-mixed"`` computes in half precision, which saves time and memory on a GPU; weights,
-            and all that is predicted later, stay in single precision, ``"32-true"``.
+            ``"bf16-mixed"`` or ``"16-mixed"`` computes in half precision, which saves time and memory on a GPU; the
+            weights, and predictions after training, stay in single precision, ``"32-true"``.
         checkpoint_dir
             Folder to write a checkpoint to after every epoch.
         resume
