@@ -210,8 +210,10 @@ def _rows(split: Split) -> list[dict[str, str]]:
 
 
 # Networks and rates on both sides of the defaults; from control cells, whether the context is named.
-_FROM_NOISE = ({}, {"lr": 3e-4}, {"width": 1024}, {"width": 256})
-_FROM_CONTROL = ({}, {"lr": 3e-4}, {"names_cell_type": False}, {"names_cell_type": False, "lr": 3e-4})
+_FROM_NOISE = ({}, {"lr": 3e-4}, {"lr": 3e-3}, {"width": 1024}, {"width": 256})
+_FROM_CONTROL = tuple(
+    named | rate for named in ({}, {"names_cell_type": False}) for rate in ({}, {"lr": 3e-4}, {"lr": 3e-3})
+)
 
 # What the default could be: `tune.py --methods variants` compares these on validation folds. The one default for all
 # data is then chosen by hand, in the package.
