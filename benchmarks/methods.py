@@ -230,6 +230,7 @@ _VARIANTS = (
     {"model": {"dropout": 0.1}},
     {"model": {"decoder": "energy"}},
     {"model": {"n_context_cells": 8}},
+    {"model": {"n_trajectories": 4}, "train": {"batch_size": 32}},
     {"model": {"source": "noise"}},
     {"train": {"lr": 3e-4}},
 )
