@@ -142,7 +142,7 @@ class ResampledPath(StraightPath):
 PATHS: dict[PathName, type[StraightPath]] = {"straight": StraightPath, "resampled": ResampledPath}
 
 
-def pair_by_optimal_transport(source: Tensor, endpoint: Tensor, group: Tensor) -> Tensor:
+def pair_by_optimal_transport(source: Tensor, endpoint: Tensor, group: Tensor | None = None) -> Tensor:
     """Reorder source draws so that each is paired with its optimal-transport partner inside the same group.
 
     The plan between two equally large uniform samples is a permutation, so the exact assignment is the exact plan
@@ -153,7 +153,7 @@ def pair_by_optimal_transport(source: Tensor, endpoint: Tensor, group: Tensor) -
     source, endpoint
         Shape (B, D).
     group
-        Condition of each cell, shape (B,); pairs form only among equal values.
+        Condition of each cell, shape (B,); pairs form only among equal values. Default: all are of one.
 
     Returns
     -------
@@ -169,6 +169,8 @@ def pair_by_optimal_transport(source: Tensor, endpoint: Tensor, group: Tensor) -
     """
     from scipy.optimize import linear_sum_assignment
 
+    if group is None:
+        group = torch.zeros(len(source))
     paired = source.clone()
     for value in group.unique():
         members = (group == value).nonzero().squeeze(1)

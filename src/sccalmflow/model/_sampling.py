@@ -89,7 +89,7 @@ def anchored(cells: Tensor, control_cells: Tensor, controls: Tensor) -> Tensor:
     -------
     Cells (n, D), in the order of ``cells``.
     """
-    partners = pair_by_optimal_transport(controls, control_cells, torch.zeros(len(cells)))
+    partners = pair_by_optimal_transport(controls, control_cells)
     return partners + (cells - control_cells)
 
 

@@ -137,8 +137,7 @@ def train(
         draws = draw_sequences(source, size, n_trajectories * flow.n_draws, generator)
         draws = draws.unflatten(1, (n_trajectories, flow.n_draws))
         if recipe.ot_pairing:
-            together = torch.zeros(size * n_trajectories)
-            draws = pair_by_optimal_transport(draws.flatten(0, 2), endpoint.flatten(0, 1), together).view_as(draws)
+            draws = pair_by_optimal_transport(draws.flatten(0, 2), endpoint.flatten(0, 1)).view_as(draws)
         return flow.loss(endpoint.to(device), draws.to(device), generator=noise)["loss"].mean()
 
     start = time.perf_counter()

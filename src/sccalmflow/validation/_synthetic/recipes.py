@@ -21,6 +21,11 @@ def n_states(dim: int) -> int:
     return 64_000 if dim == 100 else 16_000
 
 
+def with_flow(recipe: Recipe, **settings: Any) -> Recipe:
+    """The recipe with other settings of its flow."""
+    return replace(recipe, flow=replace(recipe.flow, **settings))
+
+
 def paper(dim: int, n_trajectories: int = 1) -> Recipe:
     """The paper's network for its synthetic tasks (its appendix A.2).
 
@@ -57,8 +62,7 @@ def paired(dim: int, n_trajectories: int = 1) -> Recipe:
     straight lines in the first and straight lines between such pairs in the second: it may mean either. The number of
     time points, which it sets "to empirically optimal values", was chosen on moons to 8 Gaussians (see :mod:`.tuning`).
     """
-    recipe = paper(dim, n_trajectories)
-    return replace(recipe, flow=replace(recipe.flow, n_steps=8), ot_pairing=True)
+    return replace(with_flow(paper(dim, n_trajectories), n_steps=8), ot_pairing=True)
 
 
 def default(dim: int, n_trajectories: int = 1) -> Recipe:
@@ -91,3 +95,4 @@ def default(dim: int, n_trajectories: int = 1) -> Recipe:
 
 
 PRESETS: dict[str, Callable[..., Recipe]] = {"paper": paper, "paired": paired, "default": default}
+PRESET_LABELS = {"paper": "`paper`", "paired": "`paper`, paired", "default": "`default`"}

@@ -13,7 +13,7 @@ from .curves import Curves
 from .experiment import Experiment
 from .models import Trained
 from .over_time import errors_over_time
-from .recipes import PRESETS, n_states
+from .recipes import PRESET_LABELS, PRESETS, n_states, with_flow
 from .scores import REPORT_SEED, Evaluation, compare
 from .tasks import FIGURE_TASK, TASKS, Task
 
@@ -53,7 +53,7 @@ def figure_8(experiment: Experiment, seeds: Sequence[int]) -> Curves:
     def recipe(preset: str, n_steps: int) -> Recipe:
         found = PRESETS[preset](dim)
         n_updates = n_states(dim) // n_steps if preset == "default" else found.n_updates
-        return replace(found, flow=replace(found.flow, n_steps=n_steps), n_updates=n_updates)
+        return replace(with_flow(found, n_steps=n_steps), n_updates=n_updates)
 
     def scores(preset: str, seed: int) -> dict[float, dict[str, float]]:
         return {
@@ -61,8 +61,8 @@ def figure_8(experiment: Experiment, seeds: Sequence[int]) -> Curves:
             for n in TIME_POINTS
         }
 
-    lines = {preset: "paper, paired" if preset == "paired" else preset for preset in PRESETS}
-    return _curves(experiment, "time points", {label: [scores(key, s) for s in seeds] for key, label in lines.items()})
+    lines = {label.replace("`", ""): [scores(preset, s) for s in seeds] for preset, label in PRESET_LABELS.items()}
+    return _curves(experiment, "time points", lines)
 
 
 def over_time(experiment: Experiment, name: str, seeds: Sequence[int]) -> Curves:

@@ -9,10 +9,9 @@ from sccalmflow.validation._training import size
 
 from .competitors import competitor
 from .experiment import Entry
-from .recipes import PRESETS, default
+from .recipes import PRESET_LABELS, PRESETS, default
 
 MODELS = (*PRESETS, *LABELS, *(f"{method}-equal" for method in LABELS))
-_FLOWS = {"paper": "`paper`", "paired": "`paper`, paired", "default": "`default`"}
 
 
 def entries(names: Sequence[str], dim: int, n_trajectories: Sequence[int]) -> list[Entry]:
@@ -21,7 +20,11 @@ def entries(names: Sequence[str], dim: int, n_trajectories: Sequence[int]) -> li
     for name in names:
         if name in PRESETS:
             found += [
-                Entry(f"{name}-m{n}", _FLOWS[name] + (f", {n} trajectories" if n > 1 else ""), PRESETS[name](dim, n))
+                Entry(
+                    f"{name}-m{n}",
+                    PRESET_LABELS[name] + (f", {n} trajectories" if n > 1 else ""),
+                    PRESETS[name](dim, n),
+                )
                 for n in n_trajectories
             ]
             continue

@@ -9,7 +9,7 @@ from sccalmflow.validation._training import size
 
 from .competitors import competitor
 from .experiment import Entry
-from .recipes import default, paired, paper
+from .recipes import default, paired, paper, with_flow
 from .tasks import FIGURE_TASK, TABLES
 
 SEED = 10
@@ -32,15 +32,13 @@ def _rate(method: MethodName, lr: float) -> Entry:
 
 
 def _weight(weight: float, n_trajectories: int) -> Entry:
-    recipe = paper(2, n_trajectories)
-    recipe = replace(recipe, flow=replace(recipe.flow, kl_weight=weight))
+    recipe = with_flow(paper(2, n_trajectories), kl_weight=weight)
     label = f"`paper`, {_trajectories(n_trajectories)}, divergence weighted {weight}"
     return Entry(f"kl{weight}m{n_trajectories}", label, recipe)
 
 
 def _time_points(n_steps: int, n_trajectories: int) -> Entry:
-    recipe = paired(2, n_trajectories)
-    recipe = replace(recipe, flow=replace(recipe.flow, n_steps=n_steps))
+    recipe = with_flow(paired(2, n_trajectories), n_steps=n_steps)
     label = f"`paper`, paired, {_trajectories(n_trajectories)}, {n_steps} time points"
     return Entry(f"paired-t{n_steps}m{n_trajectories}", label, recipe)
 
