@@ -69,6 +69,9 @@ class Prefix(NamedTuple):
         Their blocks (see :mod:`sccalmflow.flow.tokens`), shape (P or B, L + C).
     first_block
         Block of the first time, shape (P or B,).
+    pooled
+        The words of the prompt as one vector (:mod:`sccalmflow.flow.pooled`), shape (P or B, width); None for a flow
+        without ``pooled_prompt``.
 
     Examples
     --------
@@ -84,6 +87,7 @@ class Prefix(NamedTuple):
     cache: DynamicCache
     blocks: Tensor
     first_block: Tensor
+    pooled: Tensor | None = None
 
 
 def select_prefix(prefix: Prefix, index: Tensor | None) -> Prefix:
@@ -117,4 +121,5 @@ def select_prefix(prefix: Prefix, index: Tensor | None) -> Prefix:
     """
     if index is None:
         raise ValueError("With prompts, `index` must say which prompt each sequence has.")
-    return Prefix(select_sequences(prefix.cache, index), prefix.blocks[index], prefix.first_block[index])
+    pooled = None if prefix.pooled is None else prefix.pooled[index]
+    return Prefix(select_sequences(prefix.cache, index), prefix.blocks[index], prefix.first_block[index], pooled)

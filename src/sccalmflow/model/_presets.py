@@ -30,6 +30,7 @@ class Settings:
     n_space_tokens: int = 1
     n_trajectories: int = 1
     n_context_cells: int = 0
+    pooled_prompt: bool = True
     ot_pairing: bool = False
     backbone: BackboneName = "gpt_neox"
     width: int = 192
@@ -56,6 +57,7 @@ class Settings:
             n_space_tokens=self.n_space_tokens,
             n_trajectories=self.n_trajectories,
             n_context_cells=self.n_context_cells,
+            pooled_prompt=self.pooled_prompt,
             n_hidden=self.n_hidden,
             n_latent=self.n_latent,
             kl_weight=self.kl_weight,
@@ -97,6 +99,7 @@ PRESETS: dict[PresetName, Settings] = {
         source="noise",
         decoder="variational",
         n_steps=16,
+        pooled_prompt=False,
         width=768,
         n_layers=12,
         n_heads=12,
