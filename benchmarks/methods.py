@@ -233,6 +233,7 @@ _VARIANTS = (
     {"model": {"n_trajectories": 4}, "train": {"batch_size": 32}},
     {"model": {"source": "noise"}},
     {"train": {"lr": 3e-4}},
+    {"model": {"pooled_prompt": False}},
 )
 
 METHODS: dict[str, Method] = {

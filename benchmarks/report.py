@@ -17,7 +17,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from benchmarks.heldout import RESULTS, WITH_BASELINES
-from benchmarks.methods import METHODS
+from benchmarks.methods import METHODS, Settings
 from benchmarks.splits import DATA
 
 from sccalmflow.validation._markdown import table_head, table_row
@@ -34,6 +34,7 @@ COLUMNS = {
 }
 CEILING = "ceiling"
 VARIANTS = "variants"
+_POOLED: tuple[Settings, ...] = ({}, {"model": {"pooled_prompt": False}})
 _LEAST = 1e-3  # of an axis of powers; the unbiased E-distance of a perfect prediction is about 0, of either sign
 TITLES = {
     "kang": "Kang et al. 2018",
@@ -142,22 +143,48 @@ def tuning_table(folder: Path) -> str:
 
 
 def variants_table(folder: Path) -> str:
-    """Variants of the default on validation folds: E-distance, Pearson Δ and number of runs, a column a data set."""
-    of = {data: _load(file)["tried"] for data in DATA if (file := folder / f"{data}-{VARIANTS}.json").exists()}
+    """Variants of the default: E-distance and Pearson Δ by the runs that all of a data set have, a column a data set.
+
+    Those of the grid come first, then what was compared with earlier defaults.
+    """
+    of = _variants(folder)
+    rows = list(METHODS[VARIANTS].grid)
+    rows += [one["settings"] for tried in of.values() for one in tried if one["settings"] not in rows]
     lines = table_head(["", *(TITLES[data] for data in of)])
-    for settings in METHODS[VARIANTS].grid:
+    for settings in {_words(settings): settings for settings in rows}.values():
         cells = []
         for tried in of.values():
-            found = [one for one in tried if one["settings"] == settings]
-            cells += [_variant(one["runs"]) for one in found] or ["–"]
+            runs = _shared_runs([one for one in tried if one["settings"] == settings], tried)
+            cells.append(f"{_mean(runs, 'edistance'):.3f} ({_mean(runs, 'pearson_delta'):.2f})" if runs else "–")
         if set(cells) != {"–"}:
             lines.append(table_row([_words(settings), *cells]))
     return "\n".join([*lines, ""])
 
 
-def _variant(runs: list[dict[str, float]]) -> str:
-    distance = _cell([run["edistance"] for run in runs], is_trained=True)
-    return f"{distance} ({np.mean([run['pearson_delta'] for run in runs]):.2f}; {len(runs)})"
+def pooled_table(folder: Path) -> str:
+    """The default with and without its pooled prompt, on all folds and seeds that both were trained on."""
+    lines = table_head(["data", "runs", "with, E-distance ↓", "without", "with, Pearson Δ ↑", "without"])
+    for data, tried in _variants(folder).items():
+        both = [one for settings in _POOLED for one in tried if one["settings"] == settings]
+        runs = [_shared_runs([one], both) for one in both]
+        if len(runs) == len(_POOLED) and runs[0]:
+            cells = [f"{_mean(some, name):.3f}" for name in ("edistance", "pearson_delta") for some in runs]
+            lines.append(table_row([TITLES[data], str(len(runs[0])), *cells]))
+    return "\n".join([*lines, ""])
+
+
+def _variants(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    return {data: _load(file)["tried"] for data in DATA if (file := folder / f"{data}-{VARIANTS}.json").exists()}
+
+
+def _shared_runs(some: list[dict[str, Any]], tried: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The runs of some settings on the folds and with the seeds that all that were tried have."""
+    shared = set.intersection(*({(run["fold"], run["seed"]) for run in one["runs"]} for one in tried))
+    return [run for one in some for run in one["runs"] if (run["fold"], run["seed"]) in shared]
+
+
+def _mean(runs: list[dict[str, Any]], metric: str) -> float:
+    return float(np.mean([run[metric] for run in runs]))
 
 
 def cost_table(of_data: dict[str, Runs]) -> str:
@@ -229,6 +256,7 @@ def main() -> None:
     (results / "heldout" / "cost.md").write_text(cost_table(runs))
     if list((results / "tuning").glob(f"*-{VARIANTS}.json")):
         (results / "tuning" / "variants.md").write_text(variants_table(results / "tuning"))
+        (results / "tuning" / "pooled.md").write_text(pooled_table(results / "tuning"))
     for name, made in (("tuning", tuning_table), ("unseen", unseen_table)):
         if (results / name).is_dir():
             (results / name / f"{name}.md").write_text(made(results / name))
