@@ -70,6 +70,14 @@ class VolterraFlow(nn.Module):
     >>> flow.hidden(trajectory[..., :-1, :], prefix).shape
     torch.Size([5, 1, 4, 8])
 
+    With a pooled prompt, each state is told the words in sum, and the decoder reads them beside the hidden vector:
+
+    >>> told = VolterraFlow(FlowConfig(dim=3, n_steps=4, pooled_prompt=True), CausalLM.from_config(config))
+    >>> pooled = told.pool(prompts)[index]
+    >>> tokens = told.tokens(trajectory[..., :-1, :], pooled)
+    >>> tokens.shape, told.vectors(tokens, pooled).shape
+    (torch.Size([5, 4, 8]), torch.Size([5, 1, 4, 16]))
+
     One more token of each prompt:
 
     >>> read = flow.read_prompts(prompts)
@@ -167,7 +175,17 @@ class VolterraFlow(nn.Module):
         return Prefix(cache, blocks, first_block, self.pool(prompts))
 
     def pool(self, prompts: Prompts) -> Tensor | None:
-        """The words of P distinct prompts as one vector each, (P, width); None without ``pooled_prompt``."""
+        """The words of each prompt as one vector.
+
+        Parameters
+        ----------
+        prompts
+            P distinct prompts.
+
+        Returns
+        -------
+        Shape (P, width), or None without ``pooled_prompt``.
+        """
         return None if self.pooled_prompt is None else self.pooled_prompt(prompts)
 
     def tokens(self, states: Tensor, pooled: Tensor | None, first_step: int = 0) -> Tensor:
