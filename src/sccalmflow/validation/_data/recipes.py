@@ -45,10 +45,10 @@ def resampled(dim: int, *, n_updates: int, n_space_tokens: int = 1) -> Recipe:
 
 
 def package_default(dim: int, *, n_updates: int) -> Recipe:
-    """The default of :class:`sccalmflow.CaLMFlowModel`, from noise and without prompts."""
+    """The default of :class:`sccalmflow.CaLMFlowModel`, from noise."""
     from sccalmflow.model._presets import resolve_settings
 
-    settings = resolve_settings("default", {"source": "noise", "pooled_prompt": False})
+    settings = resolve_settings("default", {"source": "noise"})
     return Recipe(
         flow=settings.flow_config(dim),
         backbone=settings.backbone,
