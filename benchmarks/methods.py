@@ -233,12 +233,13 @@ _VARIANTS = (
     {"model": {"n_trajectories": 4}, "train": {"batch_size": 32}},
     {"model": {"source": "noise"}},
     {"train": {"lr": 3e-4}},
-    {"model": {"pooled_prompt": False}},
+    {"model": {"pooled_prompt": True}},
 )
 
 METHODS: dict[str, Method] = {
     "default": Method("CaLMFlow", calmflow),
     "paper": Method("CaLMFlow, `paper`", partial(calmflow, preset="paper")),
+    "pooled": Method("CaLMFlow, `pooled_prompt=True`", calmflow, ({"model": {"pooled_prompt": True}},)),
     "variants": Method("CaLMFlow, variants of the default", calmflow, _VARIANTS),
 }
 for _name, _label, _coupling in (

@@ -14,8 +14,8 @@ class PooledPrompt(nn.Module):
     """The sum of one learned vector for each token of a prompt, whatever their order, at the language model's width.
 
     Attention first has to learn where to look, and what it learns of a combination of words need not hold for another.
-    A sum passes every word on from the first update, and is made for combinations that training has not read.
-    Text-to-image models pair attention with such a vector too (Podell et al. 2023, arXiv:2307.01952).
+    A sum passes every word on from the first update, and is made for combinations that training has not read, as far as
+    effects add up. Text-to-image models pair attention with such a vector too (Podell et al. 2023, arXiv:2307.01952).
     """
 
     def __init__(self, n_embeddings: int, width: int) -> None:

@@ -30,7 +30,7 @@ class Settings:
     n_space_tokens: int = 1
     n_trajectories: int = 1
     n_context_cells: int = 0
-    pooled_prompt: bool = True
+    pooled_prompt: bool = False
     ot_pairing: bool = False
     backbone: BackboneName = "gpt_neox"
     width: int = 192
@@ -99,7 +99,6 @@ PRESETS: dict[PresetName, Settings] = {
         source="noise",
         decoder="variational",
         n_steps=16,
-        pooled_prompt=False,
         width=768,
         n_layers=12,
         n_heads=12,
