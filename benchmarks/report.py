@@ -143,7 +143,7 @@ def tuning_table(folder: Path) -> str:
 
 
 def variants_table(folder: Path) -> str:
-    """Variants of the default: E-distance and Pearson Δ by the runs that all of a data set have, a column a data set."""
+    """Variants of the default: E-distance and Pearson Δ, by the runs that all of a data set have."""
     of = _variants(folder)
     lines = table_head(["", *(TITLES[data] for data in of)])
     for settings in METHODS[VARIANTS].grid:
