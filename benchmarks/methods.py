@@ -239,7 +239,7 @@ _VARIANTS = (
 METHODS: dict[str, Method] = {
     "default": Method("CaLMFlow", calmflow),
     "paper": Method("CaLMFlow, `paper`", partial(calmflow, preset="paper")),
-    "pooled": Method("CaLMFlow, `pooled_prompt=True`", calmflow, ({"model": {"pooled_prompt": True}},)),
+    "pooled": Method("CaLMFlow, pooled prompt", calmflow, ({"model": {"pooled_prompt": True}},)),
     "variants": Method("CaLMFlow, variants of the default", calmflow, _VARIANTS),
 }
 for _name, _label, _coupling in (
