@@ -175,12 +175,12 @@ class VolterraFlow(nn.Module):
         return Prefix(cache, blocks, first_block, self.pool(prompts))
 
     def pool(self, prompts: Prompts) -> Tensor | None:
-        """The words of each prompt as one vector.
+        """The words of each of P distinct prompts as one vector.
 
         Parameters
         ----------
         prompts
-            P distinct prompts.
+            As for :meth:`embed_prompts`.
 
         Returns
         -------

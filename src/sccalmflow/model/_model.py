@@ -60,8 +60,7 @@ class CaLMFlowModel(TrainingMixin, PredictionMixin, BaseModelClass):
         Control cells of the context that are shown to the CLM after the sentence, one token each.
     pooled_prompt
         Whether the words of the sentence, summed to one vector, are also added to each state and shown to the decoder.
-        What words do is then learned as a sum: sooner, and well where effects add up over many contexts. It is not the
-        default because it has not helped on real data, whose contexts are few.
+        It helps where effects add up over many contexts, and has not on real data, whose contexts are few.
     ot_pairing
         Pair source and cells by optimal transport within a condition (straight path only).
     backbone, width, n_layers, n_heads, dropout
