@@ -17,8 +17,9 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from benchmarks.heldout import RESULTS, WITH_BASELINES
-from benchmarks.methods import METHODS, Settings
+from benchmarks.methods import METHODS
 from benchmarks.splits import DATA
+from benchmarks.tune import mean_of, on_shared_runs
 
 from sccalmflow.validation._markdown import table_head, table_row
 
@@ -34,7 +35,7 @@ COLUMNS = {
 }
 CEILING = "ceiling"
 VARIANTS = "variants"
-_POOLED: tuple[Settings, ...] = ({}, {"model": {"pooled_prompt": True}})
+_POOLED = ({}, *METHODS["pooled"].grid)
 _LEAST = 1e-3  # of an axis of powers; the unbiased E-distance of a perfect prediction is about 0, of either sign
 TITLES = {
     "kang": "Kang et al. 2018",
@@ -144,13 +145,13 @@ def tuning_table(folder: Path) -> str:
 
 def variants_table(folder: Path) -> str:
     """Variants of the default: E-distance and Pearson Δ, by the runs that all of a data set have."""
-    of = _variants(folder)
+    of = {data: on_shared_runs(tried) for data, tried in _variants(folder).items()}
     lines = table_head(["", *(TITLES[data] for data in of)])
     for settings in METHODS[VARIANTS].grid:
         cells = []
         for tried in of.values():
-            runs = _shared_runs([one for one in tried if one["settings"] == settings], tried)
-            cells.append(f"{_mean(runs, 'edistance'):.3f} ({_mean(runs, 'pearson_delta'):.2f})" if runs else "–")
+            found = [one for one in tried if one["settings"] == settings and one["runs"]]
+            cells += [f"{mean_of(one):.3f} ({mean_of(one, 'pearson_delta'):.2f})" for one in found] or ["–"]
         if set(cells) != {"–"}:
             lines.append(table_row([_words(settings), *cells]))
     return "\n".join([*lines, ""])
@@ -161,25 +162,15 @@ def pooled_table(folder: Path) -> str:
     lines = table_head(["data", "runs", "without, E-distance ↓", "with", "without, Pearson Δ ↑", "with"])
     for data, tried in _variants(folder).items():
         both = [one for settings in _POOLED for one in tried if one["settings"] == settings]
-        runs = [_shared_runs([one], both) for one in both]
-        if len(runs) == len(_POOLED) and runs[0]:
-            cells = [f"{_mean(some, name):.3f}" for name in ("edistance", "pearson_delta") for some in runs]
-            lines.append(table_row([TITLES[data], str(len(runs[0])), *cells]))
+        if len(both) < len(_POOLED) or not (both := on_shared_runs(both))[0]["runs"]:
+            continue
+        cells = [f"{mean_of(one, name):.3f}" for name in ("edistance", "pearson_delta") for one in both]
+        lines.append(table_row([TITLES[data], str(len(both[0]["runs"])), *cells]))
     return "\n".join([*lines, ""])
 
 
 def _variants(folder: Path) -> dict[str, list[dict[str, Any]]]:
     return {data: _load(file)["tried"] for data in DATA if (file := folder / f"{data}-{VARIANTS}.json").exists()}
-
-
-def _shared_runs(some: list[dict[str, Any]], tried: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The runs of some settings on the folds and with the seeds that all that were tried have."""
-    shared = set.intersection(*({(run["fold"], run["seed"]) for run in one["runs"]} for one in tried))
-    return [run for one in some for run in one["runs"] if (run["fold"], run["seed"]) in shared]
-
-
-def _mean(runs: list[dict[str, Any]], metric: str) -> float:
-    return float(np.mean([run[metric] for run in runs]))
 
 
 def cost_table(of_data: dict[str, Runs]) -> str:

@@ -51,13 +51,16 @@ def _done(one: dict[str, Any]) -> set[tuple[int, int]]:
 
 def _best(tried: list[dict[str, Any]]) -> dict[str, Any]:
     """By the runs that all settings have, lest an interrupted choice prefer what had the easier ones."""
+    scores = [
+        mean_of(shared if shared["runs"] else one) for one, shared in zip(tried, on_shared_runs(tried), strict=True)
+    ]
+    return tried[int(np.argmin(scores))]
+
+
+def on_shared_runs(tried: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What was tried, each with only its runs on the folds and with the seeds that all of it has."""
     shared = set.intersection(*map(_done, tried))
-
-    def mean(one: dict[str, Any]) -> float:
-        runs = [run for run in one["runs"] if (run["fold"], run["seed"]) in shared]
-        return mean_of({"runs": runs or one["runs"]})
-
-    return min(tried, key=mean)
+    return [one | {"runs": [run for run in one["runs"] if (run["fold"], run["seed"]) in shared]} for one in tried]
 
 
 def _score(split: splits.Split, name: str, settings: Settings, seed: int) -> dict[str, float]:
