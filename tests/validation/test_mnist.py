@@ -231,6 +231,9 @@ def test_the_table_runs_at_toy_size_and_goes_on_where_it_stopped(few, tmp_path, 
         file.unlink()
     assert mnist.table_6(few, ["paper", "resampled", "cfm"], [0], TINY, tmp_path, tag="toy") == text
     assert not (tmp_path / "table-6-toy.png").exists()
+    # Of what has not been run, a table of what is there has no row.
+    more = ["paper", "resampled", "cfm", "ddpm"]
+    assert mnist.table_6(few, more, [0, 1], TINY, tmp_path, tag="toy", finished_only=True) == text
 
 
 def test_competitors_at_equal_size_have_the_parameters_of_the_largest_flow():

@@ -124,6 +124,8 @@ def test_the_table_runs_at_toy_size_and_goes_on_where_it_stopped(cells, tmp_path
     for name in ("fit", "fit_count_model", "joint_umap"):
         monkeypatch.setattr(f"sccalmflow.validation.single_cell.{name}", lambda *_, **__: pytest.fail("done again"))
     assert single_cell.table_3(cells, names, [0], TINY, tmp_path, tag="toy", n_epochs=1) == text
+    more = [*names, "ddpm"]
+    assert single_cell.table_3(cells, more, [0, 1], TINY, tmp_path, tag="toy", n_epochs=1, finished_only=True) == text
 
 
 def test_every_model_of_the_command_line_has_a_recipe():

@@ -132,6 +132,7 @@ def table_6(
     *,
     tag: str = "",
     space_tokens: Sequence[int] = SPACE_TOKENS,
+    finished_only: bool = False,
 ) -> str:
     """Train and score all models; write the table and the picture.
 
@@ -151,6 +152,8 @@ def table_6(
         What the names of all files end in.
     space_tokens
         Numbers of space tokens of the flows.
+    finished_only
+        Whether to make the table of the runs that the folder has, and train nothing.
 
     Returns
     -------
@@ -179,7 +182,7 @@ def table_6(
         "n_passes": setup.n_passes,
         "fingerprint": fingerprint(images.train, images.test),
     }
-    study = Study(folder, tag, settings, min(setup.effort.n_samples, len(images.test)), score)
+    study = Study(folder, tag, settings, min(setup.effort.n_samples, len(images.test)), score, finished_only)
     real = {
         "test": ("test images", drawn_from(truth)),
         "training": ("training images", drawn_from(images.standardise(images.train))),
@@ -187,12 +190,9 @@ def table_6(
     runs: dict[str, list[Run]] = {key: [study.run(key, None, 0, sample)] for key, (_, sample) in real.items()}
     labels = {key: label for key, (label, _) in real.items()}
     for key, (label, recipe) in models(names, data.train.shape[1], setup, space_tokens).items():
-        title = f"{key} on {images.name}"
-        labels[key] = label
-        runs[key] = [
-            study.run(key, recipe, seed, partial(fit, recipe, data, seed, progress=f"{title}, seed {seed}"))
-            for seed in seeds
-        ]
+        found = study.runs(key, recipe, seeds, partial(fit, recipe, data, title=f"{key} on {images.name}"))
+        if found:
+            labels[key], runs[key] = label, found
     # Against themselves, test images would get what no other images can.
     itself = {name: value for name, value in runs["test"][0].scores.items() if name == "inception_score"}
     scores = {key: [run.scores for run in found] for key, found in runs.items()} | {"test": [itself]}
@@ -204,7 +204,7 @@ def table_6(
     text += data_table([Row(labels[key], scores[key], TABLE_6.get(key)) for key in runs], COLUMNS)
     study.file("table-6", suffix=".md").write_text(text)
     pictures = {label: images.pixels(drawn[:20]) for label, drawn in samples_by_label(runs, labels).items()}
-    if pictures:
+    if pictures and not finished_only:
         draw_images(pictures, images.side).savefig(study.file("table-6", suffix=".png"))
     return text
 
@@ -223,6 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--space-tokens", nargs="+", type=int, choices=SPACE_TOKENS, default=list(SPACE_TOKENS))
     parser.add_argument("--seeds", nargs="+", type=int, help="0 1 2, and 0 for a trial")
+    parser.add_argument("--finished", action="store_true", help="the table of what the folder has; train nothing")
     parser.add_argument("--quick", action="store_true", help="hardly trained: a trial that everything runs")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     options = parser.parse_args(arguments)
@@ -234,7 +235,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     tag = "-".join(name for name in ("digits", "quick") if getattr(options, name))
     options.out.mkdir(parents=True, exist_ok=True)
     seeds = options.seeds or ([0] if options.quick else [0, 1, 2])
-    print(table_6(images, options.models, seeds, setup, options.out, tag=tag, space_tokens=options.space_tokens))
+    print(
+        table_6(
+            images,
+            options.models,
+            seeds,
+            setup,
+            options.out,
+            tag=tag,
+            space_tokens=options.space_tokens,
+            finished_only=options.finished,
+        )
+    )
     print(f"The table, the picture and the runs are in {options.out}.")
 
 

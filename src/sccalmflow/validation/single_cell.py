@@ -107,6 +107,7 @@ def table_3(
     *,
     tag: str = "",
     n_epochs: int | None = None,
+    finished_only: bool = False,
 ) -> str:
     """Train and score all models; write the table and the picture.
 
@@ -126,6 +127,8 @@ def table_3(
         What the names of all files end in.
     n_epochs
         Epochs of scVI; its own default when None.
+    finished_only
+        Whether to make the table of the runs that the folder has, and train nothing.
 
     Returns
     -------
@@ -158,23 +161,19 @@ def table_3(
         }
 
     settings = {"cells": cells.name, "fingerprint": fingerprint(cells.train, truth)}
-    study = Study(folder, tag, settings, len(truth), score)
+    study = Study(folder, tag, settings, len(truth), score, finished_only)
 
-    def train(recipe: AnyRecipe, seed: int, title: str) -> Fitted:
+    def train(recipe: AnyRecipe, title: str, seed: int) -> Fitted:
         if isinstance(recipe, CountModel):
             return fit_count_model(recipe, cells, seed)
-        return fit(recipe, data, seed, progress=title)
+        return fit(recipe, data, seed, title=title)
 
-    runs: dict[str, list[Run]] = {
-        "training": [study.run("training", None, seed, drawn_from(cells.train)) for seed in seeds]
-    }
+    runs: dict[str, list[Run]] = {"training": study.runs("training", None, seeds, lambda _: drawn_from(cells.train)())}
     labels = {"training": "training cells (floor)"}
     for key, (label, recipe) in models(names, truth.shape[1], effort, n_epochs).items():
-        labels[key] = label
-        runs[key] = [
-            study.run(key, recipe, seed, partial(train, recipe, seed, f"{key} on {cells.name}, seed {seed}"))
-            for seed in seeds
-        ]
+        found = study.runs(key, recipe, seeds, partial(train, recipe, f"{key} on {cells.name}"))
+        if found:
+            labels[key], runs[key] = label, found
     scores = {key: [run.scores for run in found] for key, found in runs.items()}
     leiden = scores["training"][0]
     text = (
@@ -185,7 +184,7 @@ def table_3(
     text += data_table([Row(labels[key], scores[key], TABLE_3.get(key)) for key in runs], COLUMNS)
     study.file("table-3", suffix=".md").write_text(text)
     shown = samples_by_label(runs, labels)
-    if shown:
+    if shown and not finished_only:
         draw_cells(truth, shown).savefig(study.file("table-3", suffix=".png"))
     return text
 
@@ -203,6 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--comps", type=int, default=50, help="principal components; 1,000 in the paper, 50 by default")
     parser.add_argument("--models", nargs="+", choices=MODELS, help="all, scVI where there are counts")
     parser.add_argument("--seeds", nargs="+", type=int, help="0 1 2, and 0 for a trial")
+    parser.add_argument("--finished", action="store_true", help="the table of what the folder has; train nothing")
     parser.add_argument("--quick", action="store_true", help="hardly trained: a trial that everything runs")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     options = parser.parse_args(arguments)
@@ -211,7 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     seeds = options.seeds or ([0] if options.quick else [0, 1, 2])
     effort, n_epochs, tag = (QUICK, _QUICK_EPOCHS, "quick") if options.quick else (FULL, None, "")
-    print(table_3(cells, names, seeds, effort, options.out, tag=tag, n_epochs=n_epochs))
+    print(table_3(cells, names, seeds, effort, options.out, tag=tag, n_epochs=n_epochs, finished_only=options.finished))
     print(f"The table, the picture and the runs are in {options.out}.")
 
 

@@ -53,8 +53,12 @@ class Fitted:
     costs: dict[str, Any] = field(default_factory=dict)
 
 
-def fit(recipe: Recipe | Competitor, data: Data, seed: int, *, progress: str | None = None) -> Fitted:
-    """Train, and make the choices that a model has by E-distance to the validation samples."""
+def fit(recipe: Recipe | Competitor, data: Data, seed: int, *, title: str | None = None) -> Fitted:
+    """Train, and make the choices that a model has by E-distance to the validation samples.
+
+    With a ``title``, a progress bar shows it.
+    """
+    progress = None if title is None else f"{title}, seed {seed}"
     if isinstance(recipe, Recipe):
         return _fit_flow(recipe, data, seed, progress)
     return _fit_competitor(recipe, data, seed, progress)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ import torch
 from sccalmflow import __version__
 from sccalmflow._device import device_name
 from sccalmflow.validation._effort import Limits
-from sccalmflow.validation._runs import once, run_file
+from sccalmflow.validation._runs import finished, once, run_file
 
 from .fitting import Fitted
 
@@ -51,6 +52,8 @@ class Study:
         Samples of a run that are scored.
     score
         Function of samples (n, D) to scores by name.
+    finished_only
+        Whether :meth:`runs` has only what has been done, and trains nothing.
     """
 
     folder: Path
@@ -58,6 +61,7 @@ class Study:
     settings: Mapping[str, Any]
     n_samples: int
     score: Callable[[np.ndarray], dict[str, float]]
+    finished_only: bool = False
 
     def file(self, *parts: str, suffix: str) -> Path:
         """A file of the folder."""
@@ -78,14 +82,6 @@ class Study:
             Trains it.
         """
         file = self.file(key, f"seed{seed}", suffix=".npy")
-        settings = {
-            "version": __version__,
-            **self.settings,
-            "n_samples": self.n_samples,
-            "model": key,
-            "seed": seed,
-            "recipe": None if recipe is None else asdict(recipe),
-        }
 
         def work() -> dict[str, Any]:
             fitted = fit()
@@ -93,7 +89,26 @@ class Study:
             np.save(file, samples)
             return self.score(samples) | fitted.costs | {"torch": torch.__version__, "device": device_name()}
 
-        return Run(once(file.with_suffix(".json"), settings, work), file)
+        return Run(once(file.with_suffix(".json"), self._settings(key, recipe, seed), work), file)
+
+    def runs(self, key: str, recipe: Any, seeds: Sequence[int], fit: Callable[[int], Fitted]) -> list[Run]:
+        """:meth:`run` for each seed, whose training ``fit`` is told; with ``finished_only`` those that are there."""
+
+        def wanted(seed: int) -> bool:
+            file = self.file(key, f"seed{seed}", suffix=".json")
+            return not self.finished_only or finished(file, self._settings(key, recipe, seed)) is not None
+
+        return [self.run(key, recipe, seed, partial(fit, seed)) for seed in seeds if wanted(seed)]
+
+    def _settings(self, key: str, recipe: Any, seed: int) -> dict[str, Any]:
+        return {
+            "version": __version__,
+            **self.settings,
+            "n_samples": self.n_samples,
+            "model": key,
+            "seed": seed,
+            "recipe": None if recipe is None else asdict(recipe),
+        }
 
 
 def samples_by_label(runs: Mapping[str, Sequence[Run]], labels: Mapping[str, str]) -> dict[str, np.ndarray]:
