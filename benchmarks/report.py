@@ -110,7 +110,7 @@ def draw(of_data: dict[str, Runs]) -> plt.Figure:
     """E-distance of every method on every data set, a point for each seed."""
     n_columns = min(2, len(of_data))
     n_rows = -(-len(of_data) // n_columns)
-    size = (5 * n_columns, 3.6 * n_rows)
+    size = (6 * n_columns, 3.6 * n_rows)
     figure, axes = plt.subplots(n_rows, n_columns, figsize=size, layout="constrained", sharex=True, squeeze=False)
     for ax in axes.flat[len(of_data) :]:
         ax.remove()
