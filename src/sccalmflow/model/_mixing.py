@@ -33,11 +33,15 @@ class ContextMixing:
         self.source_mean = torch.stack([data.scores[rows].mean(dim=0) for rows in data.controls.values()])[context_of]
         number = {sentence: position for position, sentence in enumerate(dict.fromkeys(sentences))}
         group = torch.tensor([number[sentence] for sentence in sentences])
-        self.is_peer = (group[:, None] == group).float()
+        size = group.bincount()
+        # Conditions in the order of their groups; where that of each condition starts, and how many it has.
+        self.grouped, self.first, self.size = group.argsort(), (size.cumsum(0) - size)[group], size[group]
 
     def draw(self, condition: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """How far the endpoint and the source draws of each sequence move, each (B, D), for its condition (B,)."""
-        other = torch.multinomial(self.is_peer[condition], 1, generator=generator)[:, 0]
+        size = self.size[condition]
+        within = (torch.rand(len(condition), generator=generator, dtype=torch.float64) * size).long()
+        other = self.grouped[self.first[condition] + within]
         share = torch.rand(len(condition), 1, generator=generator)
         endpoint, source = (share * (mean[other] - mean[condition]) for mean in (self.endpoint_mean, self.source_mean))
         return endpoint, source

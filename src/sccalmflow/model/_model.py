@@ -88,8 +88,9 @@ class CaLMFlowModel(TrainingMixin, PredictionMixin, BaseModelClass):
     mix_contexts
         Whether cells whose sentence leaves the type out are moved, in training, some of the way to another context
         under the same perturbation, and their control cells as far towards that context's: the effect in a context
-        that was not measured is then learned to lie between those of contexts that were. Default: where control cells
-        are all that shows the context (from control cells, without context cells, ``omit_probability`` above 0).
+        that was not measured is then learned to lie between those of contexts that were, which is wrong where one of
+        them answers in a way of its own. Default: where control cells are all that shows the context (from control
+        cells, without context cells, ``omit_probability`` above 0).
     max_prompt_tokens
         Longest sentence in tokens.
     control_pool_size
