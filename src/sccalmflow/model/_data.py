@@ -50,7 +50,7 @@ def first_positions(sentences: Sequence[str]) -> tuple[list[str], Tensor]:
 
 
 class CellGroups:
-    """Cells in groups, drawn from at random without a loop over the groups."""
+    """Cells, or whatever has rows in ``scores``, in groups; drawn from at random without a loop over the groups."""
 
     def __init__(self, scores: Tensor, members: Sequence[Tensor]) -> None:
         self.scores = scores
@@ -158,7 +158,10 @@ class BatchSampler:
         self.mixing = None
         if settings.mix_contexts and self.omits:
             sentences = [self.sentence(number, name_cell_type=False) for number in range(len(data.conditions))]
-            self.mixing = ContextMixing(data, self.context_of, sentences)
+            _, group = first_positions(sentences)
+            members = group.argsort().split(group.bincount().tolist())
+            others = CellGroups(torch.arange(len(group)), members)
+            self.mixing = ContextMixing(data, self.context_of, others, group)
 
     def draw(self, batch_size: int, generator: torch.Generator) -> Batch:
         """One batch of ``batch_size`` sequences, a few of each prompt."""
