@@ -243,7 +243,6 @@ METHODS: dict[str, Method] = {
     "paper": Method("CaLMFlow, `paper`", partial(calmflow, preset="paper")),
     "unmixed": Method("CaLMFlow, contexts not mixed", calmflow, ({"model": _UNMIXED},)),
     "pooled": Method("CaLMFlow, pooled prompt, not mixed", calmflow, (_VARIANTS[-1],)),
-    "networks": Method("CaLMFlow, three networks", calmflow, ({"model": {"n_networks": 3}},)),
     "variants": Method("CaLMFlow, variants of the default", calmflow, _VARIANTS),
 }
 for _name, _label, _coupling in (

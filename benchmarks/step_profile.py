@@ -42,14 +42,14 @@ def main() -> None:
     model = scf.CaLMFlowModel(split.adata)
     state = model._state
     assert model._data is not None
-    sampler = BatchSampler(model._data, state.flows[0], state.schema, state.settings, model._book)
+    sampler = BatchSampler(model._data, state.flow, state.schema, state.settings, model._book)
     generator = seeded_generator(0)
-    optimiser = torch.optim.AdamW(state.flows[0].parameters(), lr=1e-3)
-    state.flows[0].train()
+    optimiser = torch.optim.AdamW(state.flow.parameters(), lr=1e-3)
+    state.flow.train()
 
     def step() -> None:
         batch = sampler.draw(128, generator)
-        parts = state.flows[0].loss(batch.endpoint, batch.source, batch.prompts, batch.prompt_index, generator=generator)
+        parts = state.flow.loss(batch.endpoint, batch.source, batch.prompts, batch.prompt_index, generator=generator)
         optimiser.zero_grad()
         parts["loss"].mean().backward()
         optimiser.step()

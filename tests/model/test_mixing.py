@@ -19,7 +19,7 @@ def alike(cells_of):
 
 def draw(model, **options):
     state = model._state
-    sampler = BatchSampler(model._data, state.flows[0], state.schema, state.settings, model._book)
+    sampler = BatchSampler(model._data, state.flow, state.schema, state.settings, model._book)
     generator = torch.Generator().manual_seed(0)
     every = torch.arange(len(model._data.conditions))
     batch = sampler.draw_conditions(every, 20, generator, **options) if options else sampler.draw(600, generator)

@@ -13,12 +13,12 @@ def test_all_that_reaches_the_device_is_single_precision(cells_of, build, settin
     adata.X, adata.obsm["X_pca"] = adata.X.astype(np.float64), adata.obsm["X_pca"].astype(np.float64)
     model = build(adata, **settings)
     state = model._state
-    batch = BatchSampler(model._data, state.flows[0], state.schema, state.settings, model._book).draw(
+    batch = BatchSampler(model._data, state.flow, state.schema, state.settings, model._book).draw(
         8, torch.Generator().manual_seed(0)
     )
     tensors = {**dict(model.module.named_parameters()), **dict(model.module.named_buffers())}
     tensors |= {"endpoint": batch.endpoint, "source": batch.source, "context": batch.prompts.context}
-    loss = state.flows[0].loss(
+    loss = state.flow.loss(
         batch.endpoint, batch.source, batch.prompts, batch.prompt_index, generator=torch.Generator().manual_seed(0)
     )
     tensors |= loss

@@ -198,7 +198,7 @@ def test_the_cell_type_alone_is_left_out_of_about_the_share_of_sentences_that_wa
     for share in (0.0, 0.3):
         model = build(cells_of(), omit_probability=share)
         state = model._state
-        sampler = BatchSampler(model._data, state.flows[0], state.schema, state.settings, model._book)
+        sampler = BatchSampler(model._data, state.flow, state.schema, state.settings, model._book)
         batch = sampler.draw(4000, torch.Generator().manual_seed(0))
         sentences = [state.tokenizer.decode(ids[mask].tolist()) for ids, mask in zip(*batch.prompts[:2], strict=True)]
         counts = Counter(sentences[i] for i in batch.prompt_index.tolist())
@@ -213,7 +213,7 @@ def test_a_batch_pairs_cells_of_a_condition_with_its_sentence_and_control_cells_
     adata = cells_of()
     model = build(adata, omit_probability=0.0, n_trajectories=2, n_context_cells=3)
     state = model._state
-    sampler = BatchSampler(model._data, state.flows[0], state.schema, state.settings, model._book)
+    sampler = BatchSampler(model._data, state.flow, state.schema, state.settings, model._book)
     batch = sampler.draw(64, torch.Generator().manual_seed(0))
     assert batch.endpoint.shape == (64, 2, 5)
     assert batch.source.shape == (64, 2, 2, 5)

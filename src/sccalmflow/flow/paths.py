@@ -167,18 +167,14 @@ def pair_by_optimal_transport(source: Tensor, endpoint: Tensor, group: Tensor | 
     >>> pair_by_optimal_transport(source, endpoint, group=torch.tensor([0, 0, 1])).tolist()
     [[1.0], [9.0], [5.0]]
     """
+    from scipy.optimize import linear_sum_assignment
+
     if group is None:
         group = torch.zeros(len(source))
     paired = source.clone()
     for value in group.unique():
         members = (group == value).nonzero().squeeze(1)
-        paired[members] = source[members[optimal_partners(source[members], endpoint[members])]]
+        cost = torch.cdist(endpoint[members].float(), source[members].float()).square()
+        columns = linear_sum_assignment(cost.cpu().numpy())[1]
+        paired[members] = source[members[torch.as_tensor(columns, device=members.device)]]
     return paired
-
-
-def optimal_partners(source: Tensor, endpoint: Tensor) -> Tensor:
-    """Position of each endpoint's optimal-transport partner among the source draws, (B,), a permutation."""
-    from scipy.optimize import linear_sum_assignment
-
-    cost = torch.cdist(endpoint.float(), source.float()).square()
-    return torch.as_tensor(linear_sum_assignment(cost.cpu().numpy())[1], device=source.device)

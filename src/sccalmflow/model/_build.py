@@ -12,7 +12,6 @@ from sccalmflow._device import forked_random_state
 from sccalmflow.flow import CausalLM, VolterraFlow, backbone_config
 from sccalmflow.prompts import build_tokenizer, load_tokenizer
 
-from ._data import seeded_generator
 from ._presets import Settings
 
 if TYPE_CHECKING:
@@ -26,11 +25,6 @@ _SIZES = ("backbone", "width", "n_layers", "n_heads", "dropout")
 def build_or_load_tokenizer(sentences: Sequence[str], name_or_path: str | None) -> Tokenizer:
     """The tokenizer that was named, or one built from the training prompts."""
     return build_tokenizer(sentences) if name_or_path is None else load_tokenizer(name_or_path)
-
-
-def network_seed(seed: int, number: int) -> int:
-    """The seed of one of a model's networks: of the first the model's own, of others one that no model's first has."""
-    return seed if number == 0 else seeded_generator(seed, 5, number).initial_seed()
 
 
 def build_network(

@@ -8,7 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -21,7 +21,6 @@ from sccalmflow import _checks
 from sccalmflow.flow import VolterraFlow
 from sccalmflow.pp._hold_out import draw_validation
 
-from ._build import network_seed
 from ._data import BatchSampler, PromptBook, TrainingData
 from ._presets import Settings
 from ._schema import Labels, Schema
@@ -80,41 +79,27 @@ class TrainingOptions:
         if self.resume and self.checkpoint_dir is None:
             raise ValueError("resume=True needs checkpoint_dir, the folder that the earlier run wrote to.")
 
-    def of_network(self, number: int) -> TrainingOptions:
-        """Those of one of a model's networks: of another than the first with a seed and a folder of its own."""
-        folder = self.checkpoint_dir
-        if number and folder is not None:
-            folder = str(Path(folder, f"network{number + 1}"))
-        return replace(self, seed=network_seed(self.seed, number), checkpoint_dir=folder)
 
-
-def choose_validation(
-    data: TrainingData, schema: Schema, share: float, seed: int, others: Sequence[Labels] = ()
-) -> list[Labels]:
+def choose_validation(data: TrainingData, schema: Schema, share: float, seed: int) -> list[Labels]:
     """Conditions of the training split to validate on, each label of which still occurs in the rest.
 
-    Returns as many as ``share`` asks for, at least one, or as many as there can be, which may be none. If any can be
-    held out beside ``others``, those that a model's other networks validate on, none of these is.
+    Returns as many as ``share`` asks for, at least one, or as many as there can be, which may be none.
     """
     n_cells: Counter[Labels] = Counter()
     for condition, rows in zip(data.conditions, data.members, strict=True):
         n_cells[condition.labels] += len(rows)
-    which = schema.keys.index(schema.perturbation_key)
-    fresh = {labels: 0 if labels in others else n for labels, n in n_cells.items()}
-    for candidates in (fresh, n_cells):
-        held = draw_validation(
-            candidates, which, schema.control, share=share, min_cells=_MIN_VALIDATION_CELLS, seed=seed
-        )
-        if held:
-            return held
-    return []
+    return draw_validation(
+        n_cells,
+        schema.keys.index(schema.perturbation_key),
+        schema.control,
+        share=share,
+        min_cells=_MIN_VALIDATION_CELLS,
+        seed=seed,
+    )
 
 
 class Fitter:
-    """Trains a network on conditions; made for each network of each call of :meth:`CaLMFlowModel.train`.
-
-    After the run ``held`` has its validation conditions, if possible none of ``others``.
-    """
+    """Trains a network on conditions; made once for each call of :meth:`CaLMFlowModel.train`."""
 
     def __init__(
         self,
@@ -124,11 +109,9 @@ class Fitter:
         settings: Settings,
         book: PromptBook,
         options: TrainingOptions,
-        others: Sequence[Labels] = (),
     ) -> None:
         self.flow, self.data, self.schema = flow, data, schema
-        self.settings, self.book, self.options, self.others = settings, book, options, others
-        self.held: list[Labels] = []
+        self.settings, self.book, self.options = settings, book, options
         self.history: History = {}
         self.best: dict[str, Tensor] | None = None
         self.refits = bool(options.refit)
@@ -153,13 +136,13 @@ class Fitter:
 
     def _run(self, start: dict[str, Tensor]) -> None:
         options = self.options
-        if options.validation_size:
-            share, seed = options.validation_size, options.seed
-            self.held = choose_validation(self.data, self.schema, share, seed, self.others)
-            if not self.held:
-                message = "No training condition can be held out for validation: training for all %d epochs."
-                logger.info(message, options.max_epochs)
-        held = self.held
+        held = choose_validation(self.data, self.schema, options.validation_size, options.seed)
+        if not options.validation_size:
+            held = []
+        elif not held:
+            logger.info(
+                "No training condition can be held out for validation: training for all %d epochs.", options.max_epochs
+            )
         if not held:
             self._fit(self.data, None, options.max_epochs, "refit")
             return
@@ -259,19 +242,3 @@ class Fitter:
             benchmark=False,
             log_every_n_steps=1,
         )
-
-
-def side_by_side(histories: Sequence[History]) -> History:
-    """The curves of several networks, a column for each that has them; the first has the curve's own name."""
-    names = dict.fromkeys(name for one in histories for name in one)
-    return {
-        name: pd.concat(
-            [
-                one[name].set_axis([f"{name} {number}" if number > 1 else name], axis=1)
-                for number, one in enumerate(histories, 1)
-                if name in one
-            ],
-            axis=1,
-        )
-        for name in names
-    }

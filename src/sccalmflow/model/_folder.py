@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sccalmflow._version import __version__
 from sccalmflow.flow import CausalLM, FlowConfig, VolterraFlow
@@ -23,7 +23,6 @@ from ._schema import Labels, Schema
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-    from transformers import PretrainedConfig
 
 _FORMAT = 1
 _CONFIG, _NETWORK, _PCA, _TOKENIZER = "config.json", "network.safetensors", "pca.safetensors", "tokenizer.json"
@@ -36,31 +35,29 @@ class ModelState:
 
     Attributes
     ----------
-    schema, settings, tokenizer, pca
+    schema, settings, flow, tokenizer, pca
         See their classes.
-    flows
-        The networks, in the order in which they are trained.
     seen
         Conditions of the training split.
     seen_sentences
         Ready sentences of the training split, where they replaced the template's.
     controls
         Control scores (n, D) of each context, at most ``control_pool_size`` cells; empty where they were left out.
-    n_trained
-        How many of them have been trained.
+    is_trained
+        Whether training has finished once.
     history
         Training curves, as in scvi-tools.
     """
 
     schema: Schema
     settings: Settings
-    flows: list[VolterraFlow]
+    flow: VolterraFlow
     tokenizer: Tokenizer
     pca: PCA
     seen: list[Labels]
     seen_sentences: list[str]
     controls: dict[Labels, Tensor]
-    n_trained: int
+    is_trained: bool
     history: dict[str, pd.DataFrame]
 
 
@@ -71,8 +68,7 @@ def save_state(state: ModelState, folder: Path, *, control_pool: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in (_CONFIG, _CONTROLS):
         (folder / name).unlink(missing_ok=True)
-    weights = nn.ModuleList(state.flows).state_dict()
-    save_file({name: value.contiguous() for name, value in weights.items()}, folder / _NETWORK)
+    save_file({name: value.contiguous() for name, value in state.flow.state_dict().items()}, folder / _NETWORK)
     pca = state.pca
     arrays = {name: getattr(pca, name) for name in ("mean", "loadings", "variance_ratio", "shrinkage")}
     save_file({name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}, folder / _PCA)
@@ -80,20 +76,20 @@ def save_state(state: ModelState, folder: Path, *, control_pool: bool) -> None:
         pool = {str(number): scores.contiguous() for number, scores in enumerate(state.controls.values())}
         save_file(pool, folder / _CONTROLS)
     (folder / _TOKENIZER).write_text(state.tokenizer.to_str(), encoding="utf-8")
-    clm_config = state.flows[0].clm.backbone.config.to_dict()
+    clm_config = state.flow.clm.backbone.config.to_dict()
     config = {
         "format": _FORMAT,
         "sccalmflow": __version__,
         "schema": state.schema.to_dict(),
         "settings": asdict(state.settings),
-        "flow": asdict(state.flows[0].config),
+        "flow": asdict(state.flow.config),
         "language_model": {key: value for key, value in clm_config.items() if _is_plain(value)},
         "scale": pca.scale,
         "var_names": [str(name) for name in pca.var_names],
         "seen": state.seen,
         "seen_sentences": state.seen_sentences,
         "contexts": list(state.controls) if control_pool else [],
-        "n_trained": state.n_trained,
+        "is_trained": state.is_trained,
         "history": {name: _history_to_json(frame) for name, frame in state.history.items()},
     }
     # Last: a folder without it is a save that did not finish.
@@ -126,9 +122,13 @@ def load_state(folder: Path) -> ModelState:
         language_model = dict(config["language_model"])
         # The first weights are drawn at random, though nobody sees them.
         with torch.random.fork_rng():
-            sizes = CONFIG_MAPPING[language_model.pop("model_type")].from_dict(language_model)
-            flows = [_empty_network(settings, sizes, config["flow"]) for _ in range(settings.n_networks)]
-        nn.ModuleList(flows).eval().load_state_dict(load_file(folder / _NETWORK))
+            clm = CausalLM.from_config(
+                CONFIG_MAPPING[language_model.pop("model_type")].from_dict(language_model), settings.attention
+            )
+            if settings.lora_rank:
+                clm.add_adapters(settings.lora_rank)
+            flow = VolterraFlow(FlowConfig(**config["flow"]), clm)
+        flow.load_state_dict(load_file(folder / _NETWORK))
         arrays = {name: tensor.numpy() for name, tensor in load_file(folder / _PCA).items()}
         pca = PCA(**arrays, scale=config["scale"], var_names=np.asarray(config["var_names"], dtype=object))
         contexts = [tuple(labels) for labels in config["contexts"]]
@@ -136,14 +136,14 @@ def load_state(folder: Path) -> ModelState:
         return ModelState(
             schema=Schema.from_dict(config["schema"]),
             settings=settings,
-            flows=flows,
+            flow=flow.eval(),
             tokenizer=Tokenizer.from_str((folder / _TOKENIZER).read_text(encoding="utf-8")),
             pca=pca,
             seen=[tuple(labels) for labels in config["seen"]],
             seen_sentences=config["seen_sentences"],
             controls={labels: pool[str(number)] for number, labels in enumerate(contexts)},
-            n_trained=config["n_trained"],
-            history={name: _history_from_json(values) for name, values in config["history"].items()},
+            is_trained=config["is_trained"],
+            history={name: _history_from_json(name, values) for name, values in config["history"].items()},
         )
     except (FileNotFoundError, ImportError):
         raise
@@ -153,13 +153,6 @@ def load_state(folder: Path) -> ModelState:
             f"{folder} is not a model that this version of sccalmflow can read, or a file in it is damaged: {error}. "
             "Copy the folder again, or save the model anew."
         ) from error
-
-
-def _empty_network(settings: Settings, sizes: PretrainedConfig, flow: dict[str, Any]) -> VolterraFlow:
-    clm = CausalLM.from_config(sizes, settings.attention)
-    if settings.lora_rank:
-        clm.add_adapters(settings.lora_rank)
-    return VolterraFlow(FlowConfig(**flow), clm)
 
 
 def _check_files(folder: Path) -> None:
@@ -180,12 +173,13 @@ def _is_plain(value: Any) -> bool:
     return True
 
 
-def _history_to_json(frame: pd.DataFrame) -> dict[str, Any]:
-    curves = {
-        str(column): [float(value) if math.isfinite(value) else None for value in frame[column]] for column in frame
+def _history_to_json(frame: pd.DataFrame) -> dict[str, list[Any]]:
+    values = [float(value) for value in frame.iloc[:, 0]]
+    return {
+        "epoch": [int(epoch) for epoch in frame.index],
+        "value": [value if math.isfinite(value) else None for value in values],
     }
-    return {"epoch": [int(epoch) for epoch in frame.index], "curves": curves}
 
 
-def _history_from_json(values: Mapping[str, Any]) -> pd.DataFrame:
-    return pd.DataFrame(values["curves"], index=pd.Index(values["epoch"], name="epoch"), dtype=float)
+def _history_from_json(name: str, values: Mapping[str, list[Any]]) -> pd.DataFrame:
+    return pd.DataFrame({name: values["value"]}, index=pd.Index(values["epoch"], name="epoch"), dtype=float)

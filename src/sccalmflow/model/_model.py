@@ -12,13 +12,12 @@ from anndata import AnnData
 from scvi.data import AnnDataManager
 from scvi.data.fields import CategoricalObsField
 from scvi.model.base import BaseModelClass
-from torch import nn
 
 from sccalmflow.flow import AttentionName, BackboneName, DecoderName, PathName
 from sccalmflow.pp import PCA
 from sccalmflow.prompts import CONTROL, PERTURBED, PromptTemplate
 
-from ._build import build_network, build_or_load_tokenizer, network_seed
+from ._build import build_network, build_or_load_tokenizer
 from ._data import PromptBook
 from ._folder import ModelState, load_state, save_state
 from ._prediction import PredictionMixin
@@ -164,7 +163,6 @@ class CaLMFlowModel(TrainingMixin, PredictionMixin, BaseModelClass):
         precision_power: float | None = None,
         omit_probability: float | None = None,
         mix_contexts: bool | None = None,
-        n_networks: int | None = None,
         max_prompt_tokens: int | None = None,
         control_pool_size: int = 1000,
         attention: AttentionName | None = None,
@@ -183,22 +181,18 @@ class CaLMFlowModel(TrainingMixin, PredictionMixin, BaseModelClass):
         check_controls(data, schema, settings)
         sentences = data.sentences(schema)
         tokens = build_or_load_tokenizer(sentences, tokenizer or pretrained)
-        dim = adata.obsm[schema.obsm_key].shape[1]
-        flows = [
-            build_network(settings, dim, tokens, pretrained, given, network_seed(seed, number))
-            for number in range(settings.n_networks)
-        ]
+        flow = build_network(settings, adata.obsm[schema.obsm_key].shape[1], tokens, pretrained, given, seed)
         self._use(
             ModelState(
                 schema=schema,
                 settings=settings,
-                flows=flows,
+                flow=flow,
                 tokenizer=tokens,
                 pca=PCA.from_anndata(adata, schema.obsm_key),
                 seen=list(dict.fromkeys(condition.labels for condition in data.conditions)),
                 seen_sentences=sorted({c.sentence for c in data.conditions if c.sentence is not None}),
                 controls=data.control_pool(control_pool_size, seed) if data.controls else {},
-                n_trained=0,
+                is_trained=False,
                 history={},
             )
         )
@@ -208,8 +202,8 @@ class CaLMFlowModel(TrainingMixin, PredictionMixin, BaseModelClass):
 
     def _use(self, state: ModelState) -> None:
         self._state = state
-        self.module = nn.ModuleList(state.flows).eval()
-        self.is_trained_, self.history_ = state.n_trained > 0, state.history
+        self.module = state.flow.eval()
+        self.is_trained_, self.history_ = state.is_trained, state.history
         self._data = None
         self._book = PromptBook(state.tokenizer, state.settings.max_prompt_tokens)
         n_parameters = sum(parameter.numel() for parameter in self.module.parameters())

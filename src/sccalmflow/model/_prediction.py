@@ -131,7 +131,7 @@ class PredictionMixin:
         warn_of_new_labels(asked, state)
         n_each = [request.usual_cells if n_cells is None else n_cells for request in requests]
         scores = sample_cells(
-            state.flows[: state.n_trained],
+            state.flow,
             self._book,
             requests,
             source=state.settings.source,

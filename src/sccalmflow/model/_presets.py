@@ -45,7 +45,6 @@ class Settings:
     precision_power: float = 0.5
     omit_probability: float = 0.5
     mix_contexts: bool = False
-    n_networks: int = 1
     max_prompt_tokens: int = 128
     attention: AttentionName = "sdpa"
 
@@ -99,7 +98,7 @@ class Settings:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 0 and below 1.")
         if self.lora_rank < 0:
             raise ValueError(f"lora_rank={self.lora_rank} must not be negative; 0 trains all weights.")
-        for name in ("width", "n_layers", "n_heads", "n_networks", "max_prompt_tokens"):
+        for name in ("width", "n_layers", "n_heads", "max_prompt_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
 

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from sccalmflow.flow import VolterraFlow, rollout
-from sccalmflow.flow.paths import optimal_partners
+from sccalmflow.flow import VolterraFlow, pair_by_optimal_transport, rollout
 
 from ._data import PromptBook, first_positions, seeded_generator
 from ._presets import SourceName
@@ -48,19 +47,9 @@ class Request(NamedTuple):
 
 
 def sample_cells(
-    flows: Sequence[VolterraFlow],
-    book: PromptBook,
-    requests: Sequence[Request],
-    *,
-    n_cells: int,
-    seed: int,
-    **options: Any,
+    flow: VolterraFlow, book: PromptBook, requests: Sequence[Request], *, n_cells: int, seed: int, **options: Any
 ) -> Tensor:
-    """:func:`sample_scores` of the networks of a model, where requests that ask for it are anchored.
-
-    Takes the same arguments and returns the same. Anchored cells are moved by the mean of the changes that the networks
-    predict; cells that are not anchored come from the networks in turn, all from the same draws.
-    """
+    """:func:`sample_scores`, with the same arguments and result, where requests that ask for it are anchored."""
     # A twin has the same name, so the same draws: what differs is the sentence.
     twins: dict[int, Request] = {}
     sizes: dict[int, int] = {}
@@ -70,45 +59,38 @@ def sample_cells(
             sizes[number] = min(_ANCHOR_BLOCK, len(request.anchors))
     # Whole blocks, so that no cell depends on how many are asked for.
     n_whole = max([n_cells, *(-(-n_cells // size) * size for size in sizes.values())])
-    asked = [*requests, *twins.values()]
-    by_network = torch.stack([sample_scores(one, book, asked, n_cells=n_whole, seed=seed, **options) for one in flows])
-    ends = by_network if by_network.ndim == 4 else by_network[:, :, :, -1]
-    every = torch.arange(n_whole)
-    scores = by_network[every % len(flows), :, every].transpose(0, 1)
-    for (number, twin), control_cells in zip(twins.items(), ends[:, len(requests) :].unbind(1), strict=True):
+    scores = sample_scores(flow, book, [*requests, *twins.values()], n_cells=n_whole, seed=seed, **options)
+    ends = scores if scores.ndim == 3 else scores[:, :, -1]
+    for (number, twin), control_cells in zip(twins.items(), ends[len(requests) :], strict=True):
         pool = cast(Tensor, twin.controls)
         generator = seeded_generator(seed, zlib.crc32(twin.name.encode()))
         chosen = torch.cat([torch.randperm(len(pool), generator=generator) for _ in range(-(-n_whole // len(pool)))])
         for start in range(0, n_cells, sizes[number]):
             block = slice(start, start + sizes[number])
-            moved = anchored(ends[:, number, block], control_cells[:, block], pool[chosen[block]])
-            (scores if scores.ndim == 3 else scores[:, :, -1])[number, block] = moved
+            ends[number, block] = anchored(ends[number, block], control_cells[block], pool[chosen[block]])
     return scores[: len(requests), :n_cells]
 
 
 def anchored(cells: Tensor, control_cells: Tensor, controls: Tensor) -> Tensor:
-    """Measured control cells, moved by the change that the networks of a model predict.
+    """Measured control cells, moved by the change that the model predicts.
 
     Predicted control cells are paired with measured ones by optimal transport, and each measured cell is moved by what
-    tells its partner from the cell that the same draws give under the perturbation. What a network gets wrong in both
+    tells its partner from the cell that the same draws give under the perturbation. What the model gets wrong in both
     alike, above all the shape of the context's cells, cancels. Where it predicts no change, these are control cells.
-    Of several networks each measured cell has a partner of each, and goes by the mean of their changes.
 
     Parameters
     ----------
     cells, control_cells
-        Cells of the condition and of its control condition that each network predicts, (n_networks, n, D), all from the
-        same draws.
+        Predicted cells of the condition and of its control condition from the same draws, each (n, D).
     controls
         As many measured control cells, (n, D).
 
     Returns
     -------
-    Cells (n, D), in the order of those of the first network.
+    Cells (n, D), in the order of ``cells``.
     """
-    partners = [optimal_partners(controls, one) for one in control_cells]
-    changes = torch.stack([change[pair.argsort()] for change, pair in zip(cells - control_cells, partners, strict=True)])
-    return (controls + changes.mean(dim=0))[partners[0]]
+    partners = pair_by_optimal_transport(controls, control_cells)
+    return partners + (cells - control_cells)
 
 
 @torch.no_grad()

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ._fit import Fitter, History, PrecisionName, TrainingOptions, side_by_side
+from ._fit import Fitter, PrecisionName, TrainingOptions
 
 if TYPE_CHECKING:
     from ._data import PromptBook, TrainingData
     from ._folder import ModelState
-    from ._schema import Labels
 
 
 class TrainingMixin:
@@ -103,20 +102,10 @@ class TrainingMixin:
                 "This model was loaded, and a saved model holds no training data. Build one with CaLMFlowModel(adata)."
             )
         state = self._state
-        histories: list[History] = []
-        held: list[Labels] = []
+        fitter = Fitter(state.flow, self._data, state.schema, state.settings, self._book, options)
         try:
-            for number, flow in enumerate(state.flows):
-                own = options.of_network(number)
-                fitter = Fitter(flow, self._data, state.schema, state.settings, self._book, own, held)
-                histories.append(fitter.history)
-                try:
-                    fitter.run()
-                finally:
-                    if fitter.best is not None:
-                        state.n_trained = max(state.n_trained, number + 1)
-                held += fitter.held
+            fitter.run()
         finally:
             self.module.eval()
-            self.history_ = state.history = side_by_side(histories)
-            self.is_trained_ = state.n_trained > 0
+            self.history_ = state.history = fitter.history
+            self.is_trained_ = state.is_trained = state.is_trained or fitter.best is not None

@@ -77,7 +77,7 @@ class Validation:
     def edistance(self, flow: VolterraFlow) -> float:
         """Mean E-distance of predicted to true cells over the conditions, in scaled scores."""
         cells = sample_cells(
-            [flow],
+            flow,
             self.book,
             self.requests,
             source=self.source,

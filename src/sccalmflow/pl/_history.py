@@ -34,8 +34,7 @@ def history(
     """Training curves, one panel per quantity, training and validation together.
 
     ``train_loss_epoch`` and ``validation_loss`` are both the quantity "loss", ``elbo_train`` and ``elbo_validation``
-    both "elbo". Curves per step (``train_loss_step``) are drawn only where there is none per epoch. Where a table has
-    several columns, which are those of several networks, each is a line.
+    both "elbo". Curves per step (``train_loss_step``) are drawn only where there is none per epoch.
 
     Parameters
     ----------
@@ -79,11 +78,10 @@ def history(
         else as_axes(axes, len(chosen), "quantities")
     )
     for ax, quantity in zip(axes, chosen, strict=True):
-        for part, curves in panels[quantity].items():
-            for column, curve in enumerate(curves[name].dropna() for name in curves):
-                # A single epoch is a point, which a line without markers would not show.
-                marker, label = "o" if len(curve) < 2 else None, None if column else part or quantity
-                ax.plot(curve.index, curve.to_numpy(), color=_COLOURS[part], marker=marker, label=label)
+        for part, curve in panels[quantity].items():
+            # A single epoch is a point, which a line without markers would not show.
+            marker = "o" if len(curve) < 2 else None
+            ax.plot(curve.index, curve.to_numpy(), color=_COLOURS[part], marker=marker, label=part or quantity)
         ax.set(xlabel=panels[quantity][next(iter(panels[quantity]))].index.name or "epoch", ylabel=quantity)
         if len(panels[quantity]) > 1:
             ax.legend(frameon=False)
@@ -91,21 +89,23 @@ def history(
     return axes
 
 
-def _curves(model: HasHistory | Mapping[str, pd.DataFrame] | pd.DataFrame) -> dict[str, pd.DataFrame]:
+def _curves(model: HasHistory | Mapping[str, pd.DataFrame] | pd.DataFrame) -> dict[str, pd.Series]:
     tables = model if isinstance(model, Mapping | pd.DataFrame) else getattr(model, "history_", None)
     if tables is None and hasattr(model, "history_"):
         return {}
     if not isinstance(tables, Mapping | pd.DataFrame):
         raise TypeError(f"model is a {type(model).__name__}; give a trained model, its history_, or a DataFrame.")
     if isinstance(tables, pd.DataFrame):
-        tables = {str(name): tables[[name]] for name in tables.columns}
-    numbers = {str(name): pd.DataFrame(table).apply(pd.to_numeric, errors="coerce") for name, table in tables.items()}
-    return {name: curves for name, table in numbers.items() if len(curves := table.dropna(how="all"))}
+        columns = {str(name): tables[name] for name in tables.columns}
+    else:
+        columns = {str(name): pd.DataFrame(table).iloc[:, 0] for name, table in tables.items()}
+    curves = {name: pd.to_numeric(curve, errors="coerce").dropna() for name, curve in columns.items()}
+    return {name: curve for name, curve in curves.items() if len(curve)}
 
 
-def _panels(curves: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, pd.DataFrame]]:
+def _panels(curves: Mapping[str, pd.Series]) -> dict[str, dict[str, pd.Series]]:
     """Curves by quantity, then by "train", "validation", "refit" (training once more on all conditions) or neither."""
-    panels: dict[str, dict[str, pd.DataFrame]] = {}
+    panels: dict[str, dict[str, pd.Series]] = {}
     # Curves per epoch come first, and keep the place from their noisy per-step namesakes.
     for name in sorted(curves, key=lambda name: name.endswith("_step")):
         words = re.sub(r"_(epoch|step)$", "", name).split("_")
