@@ -216,33 +216,31 @@ _FROM_CONTROL = tuple(
 )
 
 # What the default could be: `tune.py --methods variants` compares these on validation folds. The one default for all
-# data is then chosen by hand, in the package. Most were compared before contexts were mixed.
-_UNMIXED = {"mix_contexts": False}
-_VARIANTS: tuple[Settings, ...] = (
+# data is then chosen by hand, in the package.
+_POOLED: Settings = {"model": {"pooled_prompt": True}}
+_VARIANTS = (
     {},
-    {"model": _UNMIXED},
-    {"model": _UNMIXED, "predict": {"anchor": False}},
-    {"model": _UNMIXED, "predict": {"name_cell_type": True}},
-    {"model": {"omit_probability": 0.0} | _UNMIXED},
-    {"model": {"omit_probability": 0.8} | _UNMIXED},
-    {"model": {"n_steps": 1} | _UNMIXED},
-    {"model": {"n_steps": 2} | _UNMIXED},
-    {"model": {"n_steps": 8} | _UNMIXED},
-    {"model": {"width": 96, "n_heads": 3} | _UNMIXED},
-    {"model": {"dropout": 0.1} | _UNMIXED},
-    {"model": {"decoder": "energy"} | _UNMIXED},
-    {"model": {"n_context_cells": 8} | _UNMIXED},
-    {"model": {"n_trajectories": 4} | _UNMIXED, "train": {"batch_size": 32}},
-    {"model": {"source": "noise"} | _UNMIXED},
-    {"model": _UNMIXED, "train": {"lr": 3e-4}},
-    {"model": {"pooled_prompt": True} | _UNMIXED},
+    {"predict": {"anchor": False}},
+    {"predict": {"name_cell_type": True}},
+    {"model": {"omit_probability": 0.0}},
+    {"model": {"omit_probability": 0.8}},
+    {"model": {"n_steps": 1}},
+    {"model": {"n_steps": 2}},
+    {"model": {"n_steps": 8}},
+    {"model": {"width": 96, "n_heads": 3}},
+    {"model": {"dropout": 0.1}},
+    {"model": {"decoder": "energy"}},
+    {"model": {"n_context_cells": 8}},
+    {"model": {"n_trajectories": 4}, "train": {"batch_size": 32}},
+    {"model": {"source": "noise"}},
+    {"train": {"lr": 3e-4}},
+    _POOLED,
 )
 
 METHODS: dict[str, Method] = {
     "default": Method("CaLMFlow", calmflow),
     "paper": Method("CaLMFlow, `paper`", partial(calmflow, preset="paper")),
-    "unmixed": Method("CaLMFlow, contexts not mixed", calmflow, ({"model": _UNMIXED},)),
-    "pooled": Method("CaLMFlow, pooled prompt, not mixed", calmflow, (_VARIANTS[-1],)),
+    "pooled": Method("CaLMFlow, pooled prompt", calmflow, (_POOLED,)),
     "variants": Method("CaLMFlow, variants of the default", calmflow, _VARIANTS),
 }
 for _name, _label, _coupling in (

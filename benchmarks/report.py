@@ -17,7 +17,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from benchmarks.heldout import RESULTS, WITH_BASELINES
-from benchmarks.methods import METHODS, Settings
+from benchmarks.methods import METHODS
 from benchmarks.splits import DATA
 from benchmarks.tune import mean_of, on_shared_runs
 
@@ -35,8 +35,7 @@ COLUMNS = {
 }
 CEILING = "ceiling"
 VARIANTS = "variants"
-# Pairs of settings, without and with something, by the name of their table.
-_PAIRS = {"mixed": (METHODS["unmixed"].grid[0], {}), "pooled": (METHODS["unmixed"].grid[0], METHODS["pooled"].grid[0])}
+_POOLED = ({}, *METHODS["pooled"].grid)
 _LEAST = 1e-3  # of an axis of powers; the unbiased E-distance of a perfect prediction is about 0, of either sign
 TITLES = {
     "kang": "Kang et al. 2018",
@@ -158,12 +157,12 @@ def variants_table(folder: Path) -> str:
     return "\n".join([*lines, ""])
 
 
-def pair_table(folder: Path, pair: tuple[Settings, Settings]) -> str:
-    """The first settings and the second, on all folds and seeds that both were trained on."""
+def pooled_table(folder: Path) -> str:
+    """The default without and with a pooled prompt, on all folds and seeds that both were trained on."""
     lines = table_head(["data", "runs", "without, E-distance ↓", "with", "without, Pearson Δ ↑", "with"])
     for data, tried in _variants(folder).items():
-        both = [one for settings in pair for one in tried if one["settings"] == settings]
-        if len(both) < len(pair) or not (both := on_shared_runs(both))[0]["runs"]:
+        both = [one for settings in _POOLED for one in tried if one["settings"] == settings]
+        if len(both) < len(_POOLED) or not (both := on_shared_runs(both))[0]["runs"]:
             continue
         cells = [f"{mean_of(one, name):.3f}" for name in ("edistance", "pearson_delta") for one in both]
         lines.append(table_row([TITLES[data], str(len(both[0]["runs"])), *cells]))
@@ -243,8 +242,7 @@ def main() -> None:
     (results / "heldout" / "cost.md").write_text(cost_table(runs))
     if list((results / "tuning").glob(f"*-{VARIANTS}.json")):
         (results / "tuning" / "variants.md").write_text(variants_table(results / "tuning"))
-        for name, pair in _PAIRS.items():
-            (results / "tuning" / f"{name}.md").write_text(pair_table(results / "tuning", pair))
+        (results / "tuning" / "pooled.md").write_text(pooled_table(results / "tuning"))
     for name, made in (("tuning", tuning_table), ("unseen", unseen_table)):
         if (results / name).is_dir():
             (results / name / f"{name}.md").write_text(made(results / name))

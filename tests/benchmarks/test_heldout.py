@@ -180,10 +180,10 @@ def test_variants_of_the_default_stand_side_by_side_for_all_data(tmp_path: Path)
     def runs(*values: float) -> list[dict[str, float]]:
         return [{"fold": i, "seed": 0, "edistance": value, "pearson_delta": 0.9} for i, value in enumerate(values)]
 
-    unmixed: dict[str, object] = {"model": {"mix_contexts": False}}
-    shorter: dict[str, object] = {"model": {"n_steps": 2, "mix_contexts": False}}
+    pooled: dict[str, object] = {"model": {"pooled_prompt": True}}
+    shorter: dict[str, object] = {"model": {"n_steps": 2}}
     of = {
-        "kang": [({}, runs(0.3, 0.5)), (unmixed, runs(0.4, 0.8)), (shorter, runs(0.6))],
+        "kang": [({}, runs(0.3, 0.5)), (pooled, runs(0.4, 0.8)), (shorter, runs(0.6))],
         "simulated": [(shorter, runs(0.2))],
     }
     for data, rows in of.items():
@@ -192,12 +192,12 @@ def test_variants_of_the_default_stand_side_by_side_for_all_data(tmp_path: Path)
     # By the one run that all of a data set have.
     assert report.variants_table(tmp_path).splitlines()[2:] == [
         "| defaults | 0.300 (0.90) | – |",
-        "| mix_contexts=False | 0.400 (0.90) | – |",
-        "| n_steps=2, mix_contexts=False | 0.600 (0.90) | 0.200 (0.90) |",
+        "| n_steps=2 | 0.600 (0.90) | 0.200 (0.90) |",
+        "| pooled_prompt=True | 0.400 (0.90) | – |",
     ]
     # Without and with, by all that these two have.
-    assert report.pair_table(tmp_path, (unmixed, {})).splitlines()[2:] == [
-        "| Kang et al. 2018 | 2 | 0.600 | 0.400 | 0.900 | 0.900 |"
+    assert report.pooled_table(tmp_path).splitlines()[2:] == [
+        "| Kang et al. 2018 | 2 | 0.400 | 0.600 | 0.900 | 0.900 |"
     ]
 
 

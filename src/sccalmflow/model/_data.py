@@ -13,7 +13,6 @@ from torch import Tensor
 from sccalmflow.flow import Prompts, VolterraFlow, pair_by_optimal_transport
 from sccalmflow.prompts import encode
 
-from ._mixing import ContextMixing
 from ._presets import Settings
 from ._schema import Labels, Schema, sentences_of
 
@@ -50,7 +49,7 @@ def first_positions(sentences: Sequence[str]) -> tuple[list[str], Tensor]:
 
 
 class CellGroups:
-    """Cells, or whatever has rows in ``scores``, in groups; drawn from at random without a loop over the groups."""
+    """Cells in groups, drawn from at random without a loop over the groups."""
 
     def __init__(self, scores: Tensor, members: Sequence[Tensor]) -> None:
         self.scores = scores
@@ -155,34 +154,17 @@ class BatchSampler:
             contexts = list(data.controls)
             self.controls = CellGroups(data.scores, list(data.controls.values()))
             self.context_of = torch.tensor([contexts.index(schema.context(c.labels)) for c in data.conditions])
-        self.mixing = None
-        if settings.mix_contexts and self.omits:
-            sentences = [self.sentence(number, name_cell_type=False) for number in range(len(data.conditions))]
-            _, group = first_positions(sentences)
-            members = group.argsort().split(group.bincount().tolist())
-            others = CellGroups(torch.arange(len(group)), members)
-            self.mixing = ContextMixing(data, self.context_of, others, group)
 
     def draw(self, batch_size: int, generator: torch.Generator) -> Batch:
         """One batch of ``batch_size`` sequences, a few of each prompt."""
         n_prompts = -(-batch_size // _SEQUENCES_PER_PROMPT)
         condition = torch.multinomial(self.weight, n_prompts, replacement=True, generator=generator)
-        return self.draw_conditions(condition, _SEQUENCES_PER_PROMPT, generator, batch_size, mixes=True)
+        return self.draw_conditions(condition, _SEQUENCES_PER_PROMPT, generator, batch_size)
 
     def draw_conditions(
-        self,
-        condition: Tensor,
-        n_each: int,
-        generator: torch.Generator,
-        batch_size: int | None = None,
-        *,
-        mixes: bool = False,
+        self, condition: Tensor, n_each: int, generator: torch.Generator, batch_size: int | None = None
     ) -> Batch:
-        """One batch with ``n_each`` sequences of each condition, (P,); the first ``batch_size`` of them.
-
-        With ``mixes``, those that are not told the cell type are of contexts between the measured ones, if the settings
-        want them.
-        """
+        """One batch with ``n_each`` sequences of each condition, (P,); the first ``batch_size`` of them."""
         named = torch.ones(len(condition), dtype=torch.bool)
         if self.omits:
             named = torch.rand(len(condition), generator=generator) >= self.settings.omit_probability
@@ -190,10 +172,6 @@ class BatchSampler:
         n_trajectories = self.flow_config.n_trajectories
         endpoint = self.cells.draw(condition, n_trajectories, generator)
         source = self.draw_source(condition, generator)
-        if mixes and self.mixing is not None:
-            moves = self.mixing.draw(condition, generator)
-            of_endpoint, of_source = (move.masked_fill(named[:, None], 0)[:, None] for move in moves)
-            endpoint, source = endpoint + of_endpoint, source + of_source[:, None]
         if self.settings.ot_pairing:
             group = condition.repeat_interleave(n_trajectories)
             paired = pair_by_optimal_transport(source.flatten(0, 2), endpoint.flatten(0, 1), group)

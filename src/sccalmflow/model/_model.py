@@ -85,12 +85,6 @@ class CaLMFlowModel(TrainingMixin, PredictionMixin, BaseModelClass):
     omit_probability
         Chance that training leaves the cell type out of a sentence. It keeps the model from learning types by heart,
         and readies it for sentences that do not name them.
-    mix_contexts
-        Whether cells whose sentence leaves the type out are moved, in training, some of the way to another context
-        under the same perturbation, and their control cells as far towards that context's: the effect in a context
-        that was not measured is then learned to lie between those of contexts that were, which is wrong where one of
-        them answers in a way of its own. Default: where control cells are all that shows the context (from control
-        cells, without context cells, ``omit_probability`` above 0).
     max_prompt_tokens
         Longest sentence in tokens.
     control_pool_size
@@ -162,7 +156,6 @@ class CaLMFlowModel(TrainingMixin, PredictionMixin, BaseModelClass):
         nll_weight: float | None = None,
         precision_power: float | None = None,
         omit_probability: float | None = None,
-        mix_contexts: bool | None = None,
         max_prompt_tokens: int | None = None,
         control_pool_size: int = 1000,
         attention: AttentionName | None = None,

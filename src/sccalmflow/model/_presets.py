@@ -44,7 +44,6 @@ class Settings:
     nll_weight: float = 0.2
     precision_power: float = 0.5
     omit_probability: float = 0.5
-    mix_contexts: bool = False
     max_prompt_tokens: int = 128
     attention: AttentionName = "sdpa"
 
@@ -75,11 +74,6 @@ class Settings:
         """
         return is_seen or self.source == "noise" or self.omit_probability == 0
 
-    @property
-    def can_mix_contexts(self) -> bool:
-        """Whether the source alone tells the model the context in sentences that do not name the cell type."""
-        return self.source == "control" and self.n_context_cells == 0 and self.omit_probability > 0
-
     def __post_init__(self) -> None:
         # Here, so that a stranger's saved settings pass it too: transformers would fetch an attention by another name.
         for name, choices in _CHOICES.items():
@@ -87,11 +81,6 @@ class Settings:
         if self.ot_pairing and self.path != "straight":
             raise ValueError(
                 'ot_pairing=True needs path="straight": on the resampled path a trajectory has no single source cell.'
-            )
-        if self.mix_contexts and not self.can_mix_contexts:
-            raise ValueError(
-                'mix_contexts=True needs source="control", no context cells and an omit_probability above 0: a model '
-                "can tell a context between two measured ones by its control cells alone."
             )
         for name in ("omit_probability", "dropout"):
             if not 0 <= getattr(self, name) < 1:
@@ -104,7 +93,7 @@ class Settings:
 
 
 PRESETS: dict[PresetName, Settings] = {
-    "default": Settings(mix_contexts=True),
+    "default": Settings(),
     "paper": Settings(
         path="straight",
         source="noise",
@@ -116,7 +105,6 @@ PRESETS: dict[PresetName, Settings] = {
         n_hidden=768,
         n_latent=128,
         omit_probability=0.0,
-        mix_contexts=False,
     ),
 }
 # From noise, fewer time points lose much, where from control cells four are enough.
@@ -128,11 +116,6 @@ def resolve_settings(preset: str, overrides: dict[str, Any]) -> Settings:
     _checks.one_of(preset, PRESETS, "preset")
     known = {field.name: field.type for field in fields(Settings)}
     given = {name: value for name, value in overrides.items() if name in known and value is not None}
-    chosen = PRESETS[preset]  # type: ignore[index]
     if given.get("source") == "noise":
         given.setdefault("n_steps", _STEPS_FROM_NOISE)
-    if "mix_contexts" not in given:
-        # By default where it can be, with the rest as it is wanted.
-        can = replace(chosen, **given, mix_contexts=False).can_mix_contexts
-        given["mix_contexts"] = chosen.mix_contexts and can
-    return replace(chosen, **given)
+    return replace(PRESETS[preset], **given)  # type: ignore[index]
