@@ -217,7 +217,6 @@ _FROM_CONTROL = tuple(
 
 # What the default could be: `tune.py --methods variants` compares these on validation folds. The one default for all
 # data is then chosen by hand, in the package.
-_POOLED: Settings = {"model": {"pooled_prompt": True}}
 _VARIANTS = (
     {},
     {"predict": {"anchor": False}},
@@ -234,13 +233,12 @@ _VARIANTS = (
     {"model": {"n_trajectories": 4}, "train": {"batch_size": 32}},
     {"model": {"source": "noise"}},
     {"train": {"lr": 3e-4}},
-    _POOLED,
+    {"train": {"lr": 2e-3}},
 )
 
 METHODS: dict[str, Method] = {
     "default": Method("CaLMFlow", calmflow),
     "paper": Method("CaLMFlow, `paper`", partial(calmflow, preset="paper")),
-    "pooled": Method("CaLMFlow, pooled prompt", calmflow, (_POOLED,)),
     "variants": Method("CaLMFlow, variants of the default", calmflow, _VARIANTS),
 }
 for _name, _label, _coupling in (

@@ -17,7 +17,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from benchmarks.heldout import RESULTS, WITH_BASELINES
-from benchmarks.methods import METHODS
+from benchmarks.methods import METHODS, Settings
 from benchmarks.splits import DATA
 from benchmarks.tune import mean_of, on_shared_runs
 
@@ -35,7 +35,6 @@ COLUMNS = {
 }
 CEILING = "ceiling"
 VARIANTS = "variants"
-_POOLED = ({}, *METHODS["pooled"].grid)
 _LEAST = 1e-3  # of an axis of powers; the unbiased E-distance of a perfect prediction is about 0, of either sign
 TITLES = {
     "kang": "Kang et al. 2018",
@@ -144,33 +143,23 @@ def tuning_table(folder: Path) -> str:
 
 
 def variants_table(folder: Path) -> str:
-    """Variants of the default: E-distance and Pearson Δ, by the runs that all of a data set have."""
-    of = {data: on_shared_runs(tried) for data, tried in _variants(folder).items()}
+    """Variants of the default: their E-distance, the default's on the same folds and seeds, and how many these are."""
+    of = {data: _load(file)["tried"] for data in DATA if (file := folder / f"{data}-{VARIANTS}.json").exists()}
     lines = table_head(["", *(TITLES[data] for data in of)])
     for settings in METHODS[VARIANTS].grid:
-        cells = []
-        for tried in of.values():
-            found = [one for one in tried if one["settings"] == settings and one["runs"]]
-            cells += [f"{mean_of(one):.3f} ({mean_of(one, 'pearson_delta'):.2f})" for one in found] or ["–"]
+        cells = [_beside_default(tried, settings) for tried in of.values()]
         if set(cells) != {"–"}:
             lines.append(table_row([_words(settings), *cells]))
     return "\n".join([*lines, ""])
 
 
-def pooled_table(folder: Path) -> str:
-    """The default without and with a pooled prompt, on all folds and seeds that both were trained on."""
-    lines = table_head(["data", "runs", "without, E-distance ↓", "with", "without, Pearson Δ ↑", "with"])
-    for data, tried in _variants(folder).items():
-        both = [one for settings in _POOLED for one in tried if one["settings"] == settings]
-        if len(both) < len(_POOLED) or not (both := on_shared_runs(both))[0]["runs"]:
-            continue
-        cells = [f"{mean_of(one, name):.3f}" for name in ("edistance", "pearson_delta") for one in both]
-        lines.append(table_row([TITLES[data], str(len(both[0]["runs"])), *cells]))
-    return "\n".join([*lines, ""])
-
-
-def _variants(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    return {data: _load(file)["tried"] for data in DATA if (file := folder / f"{data}-{VARIANTS}.json").exists()}
+def _beside_default(tried: list[dict[str, Any]], settings: Settings) -> str:
+    both = [one for wanted in ({}, settings) for one in tried if one["settings"] == wanted]
+    if len(both) < 2 or not (both := on_shared_runs(both))[0]["runs"]:
+        return "–"
+    default, variant = (f"{mean_of(one):.3f}" for one in both)
+    of_how_many = f"({len(both[0]['runs'])})"
+    return f"{variant} / {default} {of_how_many}" if settings else f"{default} {of_how_many}"
 
 
 def cost_table(of_data: dict[str, Runs]) -> str:
@@ -242,7 +231,6 @@ def main() -> None:
     (results / "heldout" / "cost.md").write_text(cost_table(runs))
     if list((results / "tuning").glob(f"*-{VARIANTS}.json")):
         (results / "tuning" / "variants.md").write_text(variants_table(results / "tuning"))
-        (results / "tuning" / "pooled.md").write_text(pooled_table(results / "tuning"))
     for name, made in (("tuning", tuning_table), ("unseen", unseen_table)):
         if (results / name).is_dir():
             (results / name / f"{name}.md").write_text(made(results / name))

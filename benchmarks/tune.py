@@ -69,9 +69,9 @@ def _score(split: splits.Split, name: str, settings: Settings, seed: int) -> dic
     return {**scf.tl.summary(report).loc[name, list(_METRICS)], "seconds": made["training_seconds"]}
 
 
-def mean_of(one: dict[str, Any], metric: str = "edistance") -> float:
-    """Mean over the runs of what one settings scored."""
-    return float(np.mean([run[metric] for run in one["runs"]]))
+def mean_of(one: dict[str, Any]) -> float:
+    """Mean E-distance over the runs of one settings."""
+    return float(np.mean([run["edistance"] for run in one["runs"]]))
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from sccalmflow.flow import FlowConfig, VolterraFlow, rollout, select_prefix
+from sccalmflow.flow import FlowConfig, VolterraFlow, select_prefix
 
 BACKBONES = ["gpt_neox", "gpt2"]
 
@@ -51,11 +51,11 @@ def test_inside_a_time_every_space_token_sees_every_other(flow_of, prompts_of) -
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
-@pytest.mark.parametrize(("n_context_cells", "pooled_prompt"), [(0, False), (2, False), (0, True)])
+@pytest.mark.parametrize("n_context_cells", [0, 2])
 def test_neither_padding_nor_the_other_prompts_of_the_batch_change_a_hidden_vector(
-    flow_of, prompts_of, backbone: str, n_context_cells: int, pooled_prompt: bool
+    flow_of, prompts_of, backbone: str, n_context_cells: int
 ) -> None:
-    flow = flow_of(backbone, n_context_cells=n_context_cells, pooled_prompt=pooled_prompt).double()
+    flow = flow_of(backbone, n_context_cells=n_context_cells).double()
     states = torch.randn(1, 1, 3, 5, dtype=torch.float64)
     alone = hidden_of(flow, prompts_of(4, n_context=n_context_cells), states, [0])
     padded = prompts_of(4, padding=3, n_context=n_context_cells)
@@ -63,31 +63,6 @@ def test_neither_padding_nor_the_other_prompts_of_the_batch_change_a_hidden_vect
     beside = prompts_of(4, 9, 2, n_context=n_context_cells)
     for prompts in (padded, other_words, beside):
         torch.testing.assert_close(hidden_of(flow, prompts, states, [0]), alone, rtol=0, atol=1e-12)
-
-
-def test_the_pooled_prompt_is_a_sum_over_words_that_states_and_decoder_are_given(flow_of, prompts_of) -> None:
-    flow = flow_of(pooled_prompt=True).double()
-    prompts = prompts_of(4, 4)
-    reversed_words = prompts._replace(ids=prompts.ids.flip(1))
-    torch.testing.assert_close(flow.pool(reversed_words), flow.pool(prompts), rtol=0, atol=1e-12)
-    first, second = flow.pool(prompts)
-    assert (first - second).abs().max() > 1e-3
-    states = torch.randn(1, 1, 3, 5, dtype=torch.float64)
-    vectors = hidden_of(flow, prompts, states, [1])
-    assert vectors.shape == (1, 1, 3, 2 * 16)
-    torch.testing.assert_close(vectors[0, 0, :, 16:], second.expand(3, -1), rtol=0, atol=0)
-    # To the language model it comes with the states, so their hidden vectors differ too.
-    read = flow.read_prompts(prompts)
-    other = flow.hidden(states, select_prefix(read._replace(pooled=read.pooled.flip(0)), torch.tensor([1])))
-    assert (other[..., :16] - vectors[..., :16]).abs().max() > 1e-3
-
-
-def test_a_flow_with_a_pooled_prompt_says_that_it_needs_prompts(flow_of, draws_of) -> None:
-    flow = flow_of(pooled_prompt=True)
-    with pytest.raises(ValueError, match="pooled_prompt=True needs prompts"):
-        flow.loss(torch.randn(1, 1, 5), torch.randn(1, 1, 3, 5))
-    with pytest.raises(ValueError, match="pooled_prompt=True needs prompts"):
-        rollout(flow, *draws_of(flow, 1))
 
 
 def test_the_order_of_context_cells_does_not_matter_and_their_values_do(flow_of, prompts_of) -> None:

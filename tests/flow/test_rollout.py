@@ -43,19 +43,6 @@ def test_cached_and_uncached_rollouts_agree(
 
 
 @pytest.mark.parametrize("backbone", ["gpt_neox", "gpt2"])
-@pytest.mark.parametrize(("path", "decoder"), PATHS)
-@pytest.mark.parametrize("n_each", [1, 2])
-def test_cached_and_uncached_rollouts_agree_with_a_pooled_prompt(
-    flow_of, prompts_of, draws_of, backbone: str, path: str, decoder: str, n_each: int
-) -> None:
-    layout = {"n_steps": 5, "n_space_tokens": n_each, "n_trajectories": n_each}
-    flow = flow_of(backbone, path=path, decoder=decoder, pooled_prompt=True, **layout)
-    source, noise = draws_of(flow, 4)
-    cached, uncached = both_rollouts(flow, prompts_of(3, 6), torch.tensor([1, 0, 0, 1]), source, noise)
-    torch.testing.assert_close(cached, uncached, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("backbone", ["gpt_neox", "gpt2"])
 def test_cached_and_uncached_rollouts_agree_without_prompts(flow_of, draws_of, backbone: str) -> None:
     flow = flow_of(backbone, n_space_tokens=2, n_trajectories=2)
     source, noise = draws_of(flow, 3)

@@ -21,7 +21,6 @@ TRAINED = {
     "as many space tokens as scores": {"n_space_tokens": 5},
     "trajectories": {"n_trajectories": 3},
     "context cells": {"n_context_cells": 4},
-    "pooled prompt": {"pooled_prompt": True},
     "all of them": {"n_space_tokens": 2, "n_trajectories": 2, "n_context_cells": 2},
     "straight": {"path": "straight", "decoder": "variational", "n_latent": 4},
     "straight from noise with optimal transport": {

@@ -32,9 +32,6 @@ class FlowConfig:
         Trajectories M that share a sequence.
     n_context_cells
         Control cells shown after the prompt.
-    pooled_prompt
-        Whether the words of the prompt, summed to one vector (:mod:`sccalmflow.flow.pooled`), are added to each state's
-        tokens and shown to the decoder, beside the attention to them. Such a flow needs prompts.
     n_hidden
         Width of the decoder's hidden layer.
     n_latent
@@ -76,7 +73,6 @@ class FlowConfig:
     n_space_tokens: int = 1
     n_trajectories: int = 1
     n_context_cells: int = 0
-    pooled_prompt: bool = False
     n_hidden: int = 384
     n_latent: int = 16
     kl_weight: float = 0.3

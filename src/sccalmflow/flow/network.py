@@ -19,7 +19,6 @@ from .decoders import (
     mlp,
 )
 from .paths import PATHS
-from .pooled import PooledPrompt
 from .prefix import Prefix, Prompts, select_prefix
 from .tokens import StateEncoder, prefix_blocks, restriction, split_tokens, time_blocks
 
@@ -70,14 +69,6 @@ class VolterraFlow(nn.Module):
     >>> flow.hidden(trajectory[..., :-1, :], prefix).shape
     torch.Size([5, 1, 4, 8])
 
-    With a pooled prompt, each state is told the words in sum, and the decoder reads them beside the hidden vector:
-
-    >>> told = VolterraFlow(FlowConfig(dim=3, n_steps=4, pooled_prompt=True), CausalLM.from_config(config))
-    >>> pooled = told.pool(prompts)[index]
-    >>> tokens = told.tokens(trajectory[..., :-1, :], pooled)
-    >>> tokens.shape, told.vectors(tokens, pooled).shape
-    (torch.Size([5, 4, 8]), torch.Size([5, 1, 4, 16]))
-
     One more token of each prompt:
 
     >>> read = flow.read_prompts(prompts)
@@ -99,8 +90,7 @@ class VolterraFlow(nn.Module):
         self.clm = clm
         self.encoder = StateEncoder(config.dim, clm.width, config.n_space_tokens, config.n_steps)
         self.context_encoder = mlp(config.dim, clm.width, clm.width) if config.n_context_cells else None
-        self.pooled_prompt = PooledPrompt(clm.n_embeddings, clm.width) if config.pooled_prompt else None
-        width = (config.n_space_tokens + config.pooled_prompt) * clm.width
+        width = config.n_space_tokens * clm.width
         self.decoder: Decoder
         if config.decoder == "gaussian":
             self.decoder = GaussianDecoder(
@@ -172,68 +162,7 @@ class VolterraFlow(nn.Module):
         embeddings, blocks, first_block = self.embed_prompts(prompts)
         cache = DynamicCache()
         self.clm(embeddings, blocks, cache)
-        return Prefix(cache, blocks, first_block, self.pool(prompts))
-
-    def pool(self, prompts: Prompts) -> Tensor | None:
-        """The words of each of P distinct prompts as one vector.
-
-        Parameters
-        ----------
-        prompts
-            As for :meth:`embed_prompts`.
-
-        Returns
-        -------
-        Shape (P, width), or None without ``pooled_prompt``.
-        """
-        return None if self.pooled_prompt is None else self.pooled_prompt(prompts)
-
-    def tokens(self, states: Tensor, pooled: Tensor | None, first_step: int = 0) -> Tensor:
-        """Tokens of consecutive times, each told the words of its prompt.
-
-        Parameters
-        ----------
-        states
-            Shape (B, M, S, D): S consecutive times of M trajectories.
-        pooled
-            What :meth:`pool` made of the prompt of each sequence, shape (B, width).
-        first_step
-            Index of the first of these times.
-
-        Returns
-        -------
-        Shape (B, S * M * K, width).
-
-        Raises
-        ------
-        ValueError
-            A flow with ``pooled_prompt`` has no prompts.
-        """
-        tokens = self.encoder(states, first_step)
-        if self.pooled_prompt is None:
-            return tokens
-        if pooled is None:
-            raise ValueError("A flow with pooled_prompt=True needs prompts.")
-        return tokens + pooled[:, None]
-
-    def vectors(self, hidden: Tensor, pooled: Tensor | None) -> Tensor:
-        """What the decoder reads of each state.
-
-        Parameters
-        ----------
-        hidden
-            Hidden states of the tokens of S times, shape (B, S * M * K, width).
-        pooled
-            As for :meth:`tokens`.
-
-        Returns
-        -------
-        Shape (B, M, S, K * width), or (K + 1) * width with ``pooled_prompt``.
-        """
-        vectors = split_tokens(hidden, self.config.n_trajectories, self.config.n_space_tokens)
-        if pooled is None:
-            return vectors
-        return torch.cat([vectors, pooled[:, None, None].expand(*vectors.shape[:3], -1)], -1)
+        return Prefix(cache, blocks, first_block)
 
     def read(
         self,
@@ -267,7 +196,7 @@ class VolterraFlow(nn.Module):
         return self.clm(tokens, blocks, cache, cached_blocks, allowed)
 
     def hidden(self, states: Tensor, prefix: Prefix | None = None) -> Tensor:
-        """What the decoder reads of whole trajectories, all times in one pass.
+        """Hidden vectors of whole trajectories, all times in one pass.
 
         Parameters
         ----------
@@ -278,23 +207,17 @@ class VolterraFlow(nn.Module):
 
         Returns
         -------
-        As :meth:`vectors`, shape (B, M, T, K * width) without ``pooled_prompt``.
-
-        Raises
-        ------
-        ValueError
-            A flow with ``pooled_prompt`` has no prompts.
+        Shape (B, M, T, K * width).
         """
-        batch, _, n_times, _ = states.shape
-        pooled = None if prefix is None else prefix.pooled
-        tokens = self.tokens(states, pooled)
+        batch, n_trajectories, n_times, _ = states.shape
+        tokens = self.encoder(states)
         first = states.new_zeros(batch, dtype=torch.long) if prefix is None else prefix.first_block
         blocks = time_blocks(first, 0, n_times, tokens.shape[1] // n_times)
         if prefix is None:
             hidden = self.read(tokens, blocks, first)
         else:
             hidden = self.read(tokens, blocks, first, prefix.cache, prefix.blocks)
-        return self.vectors(hidden, pooled)
+        return split_tokens(hidden, n_trajectories, self.config.n_space_tokens)
 
     def loss(
         self,
@@ -327,8 +250,7 @@ class VolterraFlow(nn.Module):
         Raises
         ------
         ValueError
-            Prompts without ``index``, or without the context cells that this network reads; or no prompts, and the flow
-            has ``pooled_prompt``.
+            Prompts without ``index``, or without the context cells that this network reads.
         """
         trajectory = self.path.trajectory(source, endpoint, self.config.n_steps)
         states = trajectory[..., :-1, :]

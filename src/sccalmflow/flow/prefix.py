@@ -69,9 +69,6 @@ class Prefix(NamedTuple):
         Their blocks (see :mod:`sccalmflow.flow.tokens`), shape (P or B, L + C).
     first_block
         Block of the first time, shape (P or B,).
-    pooled
-        The words of the prompt as one vector (:mod:`sccalmflow.flow.pooled`), shape (P or B, width); None for a flow
-        without ``pooled_prompt``.
 
     Examples
     --------
@@ -87,7 +84,6 @@ class Prefix(NamedTuple):
     cache: DynamicCache
     blocks: Tensor
     first_block: Tensor
-    pooled: Tensor | None = None
 
 
 def select_prefix(prefix: Prefix, index: Tensor | None) -> Prefix:
@@ -121,5 +117,4 @@ def select_prefix(prefix: Prefix, index: Tensor | None) -> Prefix:
     """
     if index is None:
         raise ValueError("With prompts, `index` must say which prompt each sequence has.")
-    pooled = None if prefix.pooled is None else prefix.pooled[index]
-    return Prefix(select_sequences(prefix.cache, index), prefix.blocks[index], prefix.first_block[index], pooled)
+    return Prefix(select_sequences(prefix.cache, index), prefix.blocks[index], prefix.first_block[index])

@@ -8,7 +8,7 @@ from torch import Tensor
 from .network import VolterraFlow
 from .paths import ResampledPath
 from .prefix import Prefix, Prompts, select_prefix
-from .tokens import time_blocks
+from .tokens import split_tokens, time_blocks
 
 
 @torch.no_grad()
@@ -45,7 +45,7 @@ def rollout(
     Raises
     ------
     ValueError
-        A prefix without ``index``, or none for a flow with ``pooled_prompt``.
+        A prefix without ``index``.
 
     Examples
     --------
@@ -67,16 +67,14 @@ def rollout(
     cache = DynamicCache() if own is None else own.cache
     first_block = source.new_zeros(len(source), dtype=torch.long) if own is None else own.first_block
     blocks = first_block[:, None][:, :0] if own is None else own.blocks
-    pooled = None if own is None else own.pooled
 
     states = [flow.path.start(source)]
     for step in range(flow.config.n_steps):
-        tokens = flow.tokens(states[-1][:, :, None], pooled, first_step=step)
+        tokens = flow.encoder(states[-1][:, :, None], first_step=step)
         new_blocks = time_blocks(first_block, step, 1, tokens.shape[1])
         hidden = flow.read(tokens, new_blocks, first_block, cache, blocks)
         blocks = torch.cat([blocks, new_blocks], dim=1)
-        vectors = flow.vectors(hidden, pooled)[:, :, 0]
-        states.append(_next_state(flow, vectors, step, states[-1], source, noise, temperature))
+        states.append(_next_state(flow, hidden, step, states[-1], source, noise, temperature))
     return torch.stack(states, dim=2)
 
 
@@ -111,11 +109,9 @@ def rollout_uncached(
     True
     """
     states = [flow.path.start(source)]
-    pooled = None if prompts is None else flow.pool(prompts)
-    pooled = None if pooled is None else pooled[index]
     per_time = flow.config.n_trajectories * flow.config.n_space_tokens
     for step in range(flow.config.n_steps):
-        tokens = flow.tokens(torch.stack(states, dim=2), pooled)
+        tokens = flow.encoder(torch.stack(states, dim=2))
         if prompts is None:
             first_block = source.new_zeros(len(source), dtype=torch.long)
             blocks = time_blocks(first_block, 0, step + 1, per_time)
@@ -123,19 +119,20 @@ def rollout_uncached(
             embeddings, before, first_block = (part[index] for part in flow.embed_prompts(prompts))
             blocks = torch.cat([before, time_blocks(first_block, 0, step + 1, per_time)], dim=1)
             tokens = torch.cat([embeddings, tokens], dim=1)
-        vectors = flow.vectors(flow.read(tokens, blocks, first_block)[:, -per_time:], pooled)[:, :, 0]
-        states.append(_next_state(flow, vectors, step, states[-1], source, noise, temperature))
+        hidden = flow.read(tokens, blocks, first_block)[:, -per_time:]
+        states.append(_next_state(flow, hidden, step, states[-1], source, noise, temperature))
     return torch.stack(states, dim=2)
 
 
 def _next_state(
-    flow: VolterraFlow, vectors: Tensor, step: int, now: Tensor, source: Tensor, noise: Tensor, temperature: float
+    flow: VolterraFlow, hidden: Tensor, step: int, now: Tensor, source: Tensor, noise: Tensor, temperature: float
 ) -> Tensor:
-    """State at ``step + 1`` from what the decoder reads at ``step``, (B, M, width) to (B, M, D)."""
+    """State at ``step + 1`` from the hidden vectors of the tokens at ``step``, (B, M * K, width) to (B, M, D)."""
+    config = flow.config
+    vectors = split_tokens(hidden, config.n_trajectories, config.n_space_tokens)[:, :, 0]
     drawn = flow.decoder.sample(vectors, now, noise[:, :, step], temperature)
-    n_steps = flow.config.n_steps
-    last = step + 1 == n_steps
+    last = step + 1 == config.n_steps
     if flow.decoder.target == "endpoint" and not last:
         assert isinstance(flow.path, ResampledPath)  # FlowConfig sees to it
-        return flow.path.state(step + 1, source, drawn, n_steps)
+        return flow.path.state(step + 1, source, drawn, config.n_steps)
     return drawn

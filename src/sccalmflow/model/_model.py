@@ -58,9 +58,6 @@ class CaLMFlowModel(TrainingMixin, PredictionMixin, BaseModelClass):
         Cells M of a condition that are transported together in one sequence.
     n_context_cells
         Control cells of the context that are shown to the CLM after the sentence, one token each.
-    pooled_prompt
-        Whether the words of the sentence, summed to one vector, are also added to each state and shown to the decoder.
-        It helps where effects add up over many contexts, and has not on real data, whose contexts are few.
     ot_pairing
         Pair source and cells by optimal transport within a condition (straight path only).
     backbone, width, n_layers, n_heads, dropout
@@ -140,7 +137,6 @@ class CaLMFlowModel(TrainingMixin, PredictionMixin, BaseModelClass):
         n_space_tokens: int | None = None,
         n_trajectories: int | None = None,
         n_context_cells: int | None = None,
-        pooled_prompt: bool | None = None,
         ot_pairing: bool | None = None,
         backbone: BackboneName | None = None,
         width: int | None = None,

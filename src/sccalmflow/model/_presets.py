@@ -30,7 +30,6 @@ class Settings:
     n_space_tokens: int = 1
     n_trajectories: int = 1
     n_context_cells: int = 0
-    pooled_prompt: bool = False
     ot_pairing: bool = False
     backbone: BackboneName = "gpt_neox"
     width: int = 192
@@ -57,7 +56,6 @@ class Settings:
             n_space_tokens=self.n_space_tokens,
             n_trajectories=self.n_trajectories,
             n_context_cells=self.n_context_cells,
-            pooled_prompt=self.pooled_prompt,
             n_hidden=self.n_hidden,
             n_latent=self.n_latent,
             kl_weight=self.kl_weight,
