@@ -18,6 +18,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from benchmarks.heldout import RESULTS, WITH_BASELINES
 from benchmarks.methods import METHODS, Settings
+from benchmarks.pace import COMPETITORS, steps
 from benchmarks.splits import DATA
 from benchmarks.tune import mean_of, on_shared_runs
 
@@ -162,34 +163,33 @@ def _beside_default(tried: list[dict[str, Any]], settings: Settings) -> str:
     return f"{variant} / {default} {of_how_many}" if settings else f"{default} {of_how_many}"
 
 
-def cost_table(of_data: dict[str, Runs]) -> str:
+def cost_table(of_data: dict[str, Runs], paces: dict[str, dict[str, list[float]]]) -> str:
     """Seconds of search until the model is as good on the validation conditions as a competitor at its best.
 
-    All stop by the E-distance of the same validation conditions, which they draw by one rule from one seed. Seconds are
-    those of the whole training, searching and training again, shared out over its updates.
+    All stop by the E-distance of the same validation conditions, which they draw by one rule from one seed. The steps
+    are those of the runs, and the seconds of a step the median that `pace.py` measured.
     """
     lines = table_head(["data", "beside", "seed", "its best", "seconds to it", "CaLMFlow, seconds", "ratio"])
-    for data, runs in of_data.items():
-        for name in ("cfm-control", "cfm-noise"):
-            for run in runs.get(name, []):
-                ours = [mine for mine in runs[WITH_BASELINES] if mine["seed"] == run["seed"]]
-                if not ours:
-                    continue
-                curve = {int(updates): score for updates, score in run["history"].items()}
-                best = min(curve, key=lambda updates: curve[updates])
-                seconds = best * run["training_seconds"] / (max(curve) + run["n_updates"])
-                needed = _seconds_to(curve[best], ours[0])
-                cells = [f"{needed:.0f}", f"{needed / seconds:.1f}"] if needed else ["not reached", "–"]
-                row = [TITLES[data], METHODS[name].label, str(run["seed"]), f"{curve[best]:.3f}", f"{seconds:.0f}"]
-                lines.append(table_row([*row, *cells]))
+    for data, of in paces.items():
+        seconds = {name: float(np.median(values)) for name, values in of.items()}
+        ours = {run["seed"]: run for run in of_data[data][WITH_BASELINES]}
+        for name in COMPETITORS:
+            for run in of_data[data].get(name, []):
+                if run["seed"] in ours:
+                    row = [TITLES[data], METHODS[name].label, str(run["seed"])]
+                    lines.append(table_row([*row, *_beside(run, ours[run["seed"]], seconds)]))
     return "\n".join([*lines, ""])
 
 
-def _seconds_to(score: float, run: dict[str, Any]) -> float | None:
-    curve = run["history"]["validation_edistance"]
-    n_epochs = len(curve) + len(run["history"].get("refit_loss", []))
-    reached = next((epoch for epoch, value in enumerate(curve, 1) if value <= score), None)
-    return None if reached is None else reached * run["training_seconds"] / n_epochs
+def _beside(run: dict[str, Any], ours: dict[str, Any], seconds: dict[str, float]) -> list[str]:
+    curve, _ = steps(run)
+    best = min(curve, key=lambda step: curve[step])
+    its_seconds = best * seconds[run["method"]]
+    epoch = next((epoch for epoch, value in steps(ours)[0].items() if value <= curve[best]), None)
+    if epoch is None:
+        return [f"{curve[best]:.3f}", f"{its_seconds:.0f}", "not reached", "–"]
+    our_seconds = epoch * seconds[WITH_BASELINES]
+    return [f"{curve[best]:.3f}", f"{its_seconds:.0f}", f"{our_seconds:.0f}", f"{our_seconds / its_seconds:.1f}"]
 
 
 def _load(file: Path) -> dict[str, Any]:
@@ -228,7 +228,8 @@ def main() -> None:
         (results / "heldout" / f"{data}.md").write_text(table(found))
         print(f"{data}\n{table(found)}")
     draw(runs).savefig(results / "heldout" / "edistance.png", dpi=120)
-    (results / "heldout" / "cost.md").write_text(cost_table(runs))
+    paces = {data: _load(file) for data in runs if (file := results / "pace" / f"{data}.json").exists()}
+    (results / "heldout" / "cost.md").write_text(cost_table(runs, paces))
     if list((results / "tuning").glob(f"*-{VARIANTS}.json")):
         (results / "tuning" / "variants.md").write_text(variants_table(results / "tuning"))
     for name, made in (("tuning", tuning_table), ("unseen", unseen_table)):

@@ -14,7 +14,7 @@ import sccalmflow as scf
 ROOT = Path(__file__).parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import heldout, hindsight, methods, report, splits, tune, unseen  # noqa: E402
+from benchmarks import heldout, hindsight, methods, pace, report, splits, tune, unseen  # noqa: E402
 
 TINY = {
     "default": {"model": {"width": 32, "n_layers": 1, "n_heads": 2}, "train": {"max_epochs": 1, "steps_per_epoch": 2}},
@@ -164,16 +164,24 @@ def test_the_report_has_a_row_for_each_method(tmp_path: Path) -> None:
 
 
 def test_the_cost_is_counted_to_the_score_that_the_competitor_has_at_its_best() -> None:
-    curves = {"validation_edistance": [0.9, 0.3, 0.1, 0.2], "refit_loss": [1.0]}
-    ours = {"method": "default", "seed": 0, "training_seconds": 50.0, "history": curves}
-    # 300 updates of search and 100 of training again take 80 s; the best score is that after 200.
-    cfm = {"seed": 0, "training_seconds": 80.0, "n_updates": 100, "history": {"100": 0.5, "200": 0.35, "300": 0.4}}
+    ours = {"seed": 0, "history": {"validation_edistance": [0.9, 0.3, 0.1, 0.2], "refit_loss": [1.0]}}
+    cfm = {"seed": 0, "method": "cfm-control", "n_updates": 100, "history": {"100": 0.5, "200": 0.35, "300": 0.4}}
     out_of_reach = {**cfm, "history": {"100": 0.05}}
-    rows = report.cost_table({"kang": {"default": [ours], "cfm-control": [cfm, out_of_reach]}}).splitlines()[2:]
+    other_seed = {**cfm, "seed": 1}
+    runs = {"kang": {"default": [ours], "cfm-control": [cfm, out_of_reach, other_seed]}}
+    seconds = {"kang": {"default": [10.0, 90.0, 9.0], "cfm-control": [0.2, 0.1, 0.9], "cfm-noise": [1.0]}}
+    rows = report.cost_table(runs, seconds).splitlines()[2:]
+    # 200 updates of 0.2 s, and two epochs of 10 s.
     assert [row.split(" | ")[3:] for row in rows] == [
         ["0.350", "40", "20", "0.5 |"],
-        ["0.050", "40", "not reached", "– |"],
+        ["0.050", "20", "not reached", "– |"],
     ]
+
+
+def test_steps_of_a_run_are_epochs_or_updates_and_count_training_again() -> None:
+    ours = {"history": {"validation_edistance": [0.9, 0.3], "refit_loss": [1.0, 1.0, 1.0]}}
+    assert pace.steps(ours) == ({1: 0.9, 2: 0.3}, 5)
+    assert pace.steps({"n_updates": 50, "history": {"50": 0.3, "100": 0.4}}) == ({50: 0.3, 100: 0.4}, 150)
 
 
 def test_a_variant_stands_beside_the_default_on_the_runs_that_both_have(tmp_path: Path) -> None:

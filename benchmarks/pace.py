@@ -1,0 +1,67 @@
+"""How long an epoch of the default takes, and an update of flow matching, scoring and training again included.
+
+    SCCALMFLOW_DATA=... python -m benchmarks.pace --data kang perturbench bodenmiller simulated
+
+The methods train in turns in one process on one thread, so that what else the machine does slows all of them; runs of
+`heldout.py` are hours apart. One JSON for each data set with the seconds of each turn, which `report.py` multiplies
+with the steps of the runs. A data set that has its file is not repeated.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from benchmarks import splits
+from benchmarks.heldout import RESULTS, WITH_BASELINES, chosen, parser, write
+from benchmarks.methods import METHODS, Settings
+
+COMPETITORS = ("cfm-control", "cfm-noise")
+_SHORT: dict[str, Settings] = {
+    WITH_BASELINES: {"train": {"max_epochs": 2, "min_epochs": 1}},
+    **dict.fromkeys(COMPETITORS, {"n_updates": 300}),
+}
+
+
+def steps(run: dict[str, Any]) -> tuple[dict[int, float], int]:
+    """The validation curve of a run by its steps, and all steps it took, training again included.
+
+    Steps are epochs of the default, and updates of the others.
+    """
+    history = run["history"]
+    if "validation_edistance" in history:
+        curve = dict(enumerate(history["validation_edistance"], 1))
+        return curve, len(curve) + len(history.get("refit_loss", []))
+    curve = {int(updates): score for updates, score in history.items()}
+    return curve, max(curve) + run["n_updates"]
+
+
+def pace(split: splits.Split, name: str, settings: Settings) -> float:
+    """Seconds of a step in a short training."""
+    _, made = METHODS[name].predict(split, settings | _SHORT[name], 0, 10)
+    return float(made["training_seconds"] / steps(made)[1])
+
+
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument("--repeats", type=int, default=3)
+    options.add_argument("--out", type=Path, default=RESULTS / "pace")
+    arguments = options.parse_args()
+    torch.set_num_threads(1)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for data in arguments.data:
+        file = arguments.out / f"{data}.json"
+        if not file.exists():
+            split = splits.load(data)
+            of: dict[str, list[float]] = {name: [] for name in _SHORT}
+            for _ in range(arguments.repeats):
+                for name, seconds in of.items():
+                    seconds.append(round(pace(split, name, chosen(data, name, arguments.tuning)), 4))
+            write(file, of)
+        print(data, json.loads(file.read_text()), flush=True)
+
+
+if __name__ == "__main__":
+    main()
