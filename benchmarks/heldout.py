@@ -92,17 +92,22 @@ def methods_of(names: list[str]) -> list[str]:
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
-    """What this command and `tune.py` share."""
+    """What this command, `tune.py` and `pace.py` share."""
     options = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--data", nargs="+", choices=splits.DATA, default=list(splits.DATA))
-    options.add_argument("--methods", nargs="+", choices=["all", *METHODS], default=["default"])
     options.add_argument("--tuning", type=Path, default=RESULTS / "tuning", help="what tune.py chose")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     return options
 
 
+def add_methods(options: argparse.ArgumentParser) -> None:
+    """Which methods to run."""
+    options.add_argument("--methods", nargs="+", choices=["all", *METHODS], default=["default"])
+
+
 def main() -> None:
     options = parser(__doc__)
+    add_methods(options)
     options.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     options.add_argument("--out", type=Path, default=RESULTS / "heldout")
     arguments = options.parse_args()

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 from benchmarks import splits
-from benchmarks.heldout import chosen, judge, methods_of, parser, write
+from benchmarks.heldout import add_methods, chosen, judge, methods_of, parser, write
 from benchmarks.methods import METHODS, NotAvailable, Settings
 
 import sccalmflow as scf
@@ -76,6 +76,7 @@ def mean_of(one: dict[str, Any]) -> float:
 
 def main() -> None:
     options = parser(__doc__)
+    add_methods(options)
     options.add_argument("--folds", type=int, help="use the first so many validation folds; all by default")
     options.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     arguments = options.parse_args()
