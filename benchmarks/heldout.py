@@ -45,16 +45,23 @@ def run(split: Split, name: str, settings: Settings, seed: int) -> tuple[dict[st
         "metrics": means.to_dict(orient="index"),
         # A peer says what its own process took, and which versions it has.
         "peak_memory_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+        **machine(),
+        **made,
+        "cells_per_second": round(pred.n_obs / made["prediction_seconds"], 1),
+    } | {key: round(made[key], 2) for key in ("training_seconds", "prediction_seconds")}
+    return result, report.drop(columns=list(split.keys))
+
+
+def machine() -> dict[str, Any]:
+    """What a measurement was made with."""
+    return {
         "threads": torch.get_num_threads(),
         "processor": platform.processor() or platform.machine(),
         "versions": {
             "python": platform.python_version(),
             **{package: version(package) for package in ("sccalmflow", "torch", "scvi-tools")},
         },
-        **made,
-        "cells_per_second": round(pred.n_obs / made["prediction_seconds"], 1),
-    } | {key: round(made[key], 2) for key in ("training_seconds", "prediction_seconds")}
-    return result, report.drop(columns=list(split.keys))
+    }
 
 
 def judge(split: Split, name: str, pred: Any, seed: int, *, split_key: str = "split", **options: Any) -> pd.DataFrame:

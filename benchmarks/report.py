@@ -18,7 +18,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from benchmarks.heldout import RESULTS, WITH_BASELINES
 from benchmarks.methods import METHODS, Settings
-from benchmarks.pace import COMPETITORS, steps
+from benchmarks.pace import COMPETITORS, curve
 from benchmarks.splits import DATA
 from benchmarks.tune import mean_of, on_shared_runs
 
@@ -182,14 +182,14 @@ def cost_table(of_data: dict[str, Runs], paces: dict[str, dict[str, list[float]]
 
 
 def _beside(run: dict[str, Any], ours: dict[str, Any], seconds: dict[str, float]) -> list[str]:
-    curve, _ = steps(run)
-    best = min(curve, key=lambda step: curve[step])
+    its = curve(run)
+    best = min(its, key=lambda step: its[step])
     its_seconds = best * seconds[run["method"]]
-    epoch = next((epoch for epoch, value in steps(ours)[0].items() if value <= curve[best]), None)
+    epoch = next((epoch for epoch, value in curve(ours).items() if value <= its[best]), None)
     if epoch is None:
-        return [f"{curve[best]:.3f}", f"{its_seconds:.0f}", "not reached", "–"]
+        return [f"{its[best]:.3f}", f"{its_seconds:.0f}", "not reached", "–"]
     our_seconds = epoch * seconds[WITH_BASELINES]
-    return [f"{curve[best]:.3f}", f"{its_seconds:.0f}", f"{our_seconds:.0f}", f"{our_seconds / its_seconds:.1f}"]
+    return [f"{its[best]:.3f}", f"{its_seconds:.0f}", f"{our_seconds:.0f}", f"{our_seconds / its_seconds:.1f}"]
 
 
 def _load(file: Path) -> dict[str, Any]:
@@ -228,7 +228,7 @@ def main() -> None:
         (results / "heldout" / f"{data}.md").write_text(table(found))
         print(f"{data}\n{table(found)}")
     draw(runs).savefig(results / "heldout" / "edistance.png", dpi=120)
-    paces = {data: _load(file) for data in runs if (file := results / "pace" / f"{data}.json").exists()}
+    paces = {data: _load(file)["seconds"] for data in runs if (file := results / "pace" / f"{data}.json").exists()}
     (results / "heldout" / "cost.md").write_text(cost_table(runs, paces))
     if list((results / "tuning").glob(f"*-{VARIANTS}.json")):
         (results / "tuning" / "variants.md").write_text(variants_table(results / "tuning"))

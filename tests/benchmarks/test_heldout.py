@@ -1,5 +1,6 @@
 """The benchmark's own machinery at toy size."""
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -26,11 +27,17 @@ TINY = {
 
 
 @pytest.fixture
-def simulation(monkeypatch):
+def cells_per_condition() -> int:
+    """Cells of each condition of the toy simulation, too few to be validated on."""
+    return 8
+
+
+@pytest.fixture
+def simulation(monkeypatch, cells_per_condition):
     """The simulation, small enough to train on in a second."""
 
     def read():
-        adata = scf.datasets.simulated_cytokines(cells_per_condition=8, n_genes=100)
+        adata = scf.datasets.simulated_cytokines(cells_per_condition=cells_per_condition, n_genes=100)
         adata = adata[adata.obs["cell_type"].isin(["B", "NK", "DC"])].copy()
         adata.obs["total_counts"] = np.asarray(adata.layers["counts"].sum(axis=1)).ravel()
         return adata
@@ -180,8 +187,30 @@ def test_the_cost_is_counted_to_the_score_that_the_competitor_has_at_its_best() 
 
 def test_steps_of_a_run_are_epochs_or_updates_and_count_training_again() -> None:
     ours = {"history": {"validation_edistance": [0.9, 0.3], "refit_loss": [1.0, 1.0, 1.0]}}
-    assert pace.steps(ours) == ({1: 0.9, 2: 0.3}, 5)
-    assert pace.steps({"n_updates": 50, "history": {"50": 0.3, "100": 0.4}}) == ({50: 0.3, 100: 0.4}, 150)
+    assert pace.curve(ours) == {1: 0.9, 2: 0.3}
+    assert pace.n_steps(ours) == 5
+    cfm = {"n_updates": 50, "history": {"50": 0.3, "100": 0.4}}
+    assert pace.curve(cfm) == {50: 0.3, 100: 0.4}
+    assert pace.n_steps(cfm) == 150
+
+
+@pytest.mark.parametrize("cells_per_condition", [20])
+def test_the_pace_is_of_trainings_in_turns(simulation, monkeypatch, tmp_path) -> None:
+    trained: list[str] = []
+    names = ["default", "cfm-noise"]
+    monkeypatch.setattr(pace, "_SHORT", {name: TINY[name] for name in names})
+    for name in names:
+        method = methods.METHODS[name]
+
+        def predict(*arguments, name=name, method=method):
+            trained.append(name)
+            return method.predict(*arguments)
+
+        monkeypatch.setitem(methods.METHODS, name, dataclasses.replace(method, predict=predict))
+    of = pace.paces("simulated", 2, tmp_path)
+    assert trained == names * 2
+    assert {name: len(seconds) for name, seconds in of.items()} == {"default": 2, "cfm-noise": 2}
+    assert all(seconds > 0 for found in of.values() for seconds in found)
 
 
 def test_a_variant_stands_beside_the_default_on_the_runs_that_both_have(tmp_path: Path) -> None:
