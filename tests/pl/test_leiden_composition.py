@@ -1,3 +1,4 @@
+import anndata as ad
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -66,6 +67,17 @@ def test_contexts_without_control_cells_are_drawn_without(pred, adata):
     ax = scf.pl.leiden_composition(pred, lonely)[0]
     assert [text.get_text() for text in ax.figure.legends[0].get_texts()] == ["truth", "prediction"]
     assert not ax.collections
+    # Another facet has them: the legend names what any of them draws.
+    other = adata[adata.obs["cell_type"] == "T"].copy()
+    other.obs["cell_type"], other.obs["split"] = "NK", "heldout"
+    both = pred[pred.obs["perturbation"] == "IFN"].copy()
+    beside = both.copy()
+    beside.obs["cell_type"] = "NK"
+    axes = scf.pl.leiden_composition(
+        ad.concat([both, beside], uns_merge="first", index_unique="-"), ad.concat([lonely, other], index_unique="-")
+    )
+    assert [bool(ax.collections) for ax in axes] == [False, True]
+    assert [text.get_text() for text in axes[0].figure.legends[0].get_texts()] == ["truth", "prediction", "control"]
 
 
 def test_bad_input_is_refused_before_anything_is_clustered(pred, adata):

@@ -1,9 +1,13 @@
+import io
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
 import sccalmflow as scf
+
+LONG = "CD8-positive, alpha-beta memory T cell"
 
 
 @pytest.fixture
@@ -107,6 +111,31 @@ def test_evaluation_makes_no_scale_of_rounding_errors():
     report = pd.DataFrame({"condition": ["a", "b"], "value": [0.0, -1e-17], "method": "mine", "metric": "rate"})
     ax = scf.pl.evaluation(report.assign(ci_low=np.nan, ci_high=np.nan, direction="lower", best=0.0))[0]
     assert np.ptp(ax.get_xlim()) > 0.1
+
+
+@pytest.mark.parametrize("n_metrics", [1, 2])
+def test_evaluation_has_room_for_long_names(n_metrics):
+    names = ["CaLMFlow (refit, 3 seeds)", "CellFlow (published)", "control", "ceiling"]
+    rows = [(c, m, f"r{i}", 0.5) for i in range(n_metrics) for m in names for c in ("B, IFN", LONG)]
+    report = pd.DataFrame(rows, columns=["condition", "method", "metric", "value"])
+    axes = scf.pl.evaluation(report.assign(ci_low=np.nan, ci_high=np.nan, direction="higher", best=1.0))
+    figure = axes[0].figure
+    figure.draw_without_rendering()
+    legend = figure.legends[0].get_window_extent()
+    assert legend.x0 >= 0
+    assert legend.x1 <= figure.bbox.width
+    assert all(ax.get_window_extent().width > 1.2 * figure.dpi for ax in axes)
+
+
+@pytest.mark.parametrize("plot", [scf.pl.correlation, scf.pl.umap])
+def test_long_titles_stay_clear_of_the_legend_in_the_first_picture(plot, pred, adata):
+    pred, adata = (cells.copy() for cells in (pred, adata))
+    for cells in (pred, adata):
+        cells.obs["cell_type"] = cells.obs["cell_type"].astype(str).replace("B", LONG)
+    ax = plot(pred, adata)[0]
+    ax.figure.savefig(io.BytesIO())
+    assert ax.title.get_window_extent().y1 <= ax.figure.legends[0].get_window_extent().y0
+    assert ax.get_tightbbox().y0 >= 0
 
 
 def test_history_pairs_training_and_validation_and_prefers_epochs_to_steps():

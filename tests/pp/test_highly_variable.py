@@ -35,6 +35,28 @@ def test_variance_takes_the_genes_with_the_largest_variance_of_training_cells() 
 
 
 @pytest.mark.parametrize("flavor", ["seurat", "variance"])
+@pytest.mark.filterwarnings("ignore:.*normalized dispersions.*")
+def test_as_many_genes_are_marked_as_were_asked_for(flavor) -> None:
+    """Also where many genes are equally variable, or do not vary at all."""
+    tied = ad.AnnData(np.log1p(np.random.default_rng(2).poisson(0.3, (60, 500))).astype(np.float32))
+    still = make(False)
+    still.X[:, :120] = 0
+    for adata, n in ((tied, 50), (tied, 300), (still, 100)):
+        pp.highly_variable_genes(adata, n, flavor=flavor, split_key=None)
+        assert adata.var["highly_variable"].sum() == n
+
+
+@pytest.mark.parametrize("flavor", ["seurat", "variance"])
+@pytest.mark.parametrize("kind", [sparse.csr_array, sparse.csc_array, sparse.csc_matrix])
+def test_every_sparse_format_is_taken(flavor, kind) -> None:
+    adata, other = make(), make()
+    other.X = kind(other.X)
+    for one in (adata, other):
+        pp.highly_variable_genes(one, n_top_genes=40, flavor=flavor)
+    np.testing.assert_array_equal(adata.var["highly_variable"], other.var["highly_variable"])
+
+
+@pytest.mark.parametrize("flavor", ["seurat", "variance"])
 def test_sparse_and_dense_agree(flavor) -> None:
     one, other = make(True), make(False)
     for adata in (one, other):

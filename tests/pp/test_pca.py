@@ -189,6 +189,16 @@ def test_another_key_leaves_the_first_alone() -> None:
     assert pp.reconstruct(adata, key="X_all").shape == adata.shape
 
 
+@pytest.mark.parametrize("key", ["pca", "PCs"])
+def test_a_key_that_would_overwrite_the_default_projection_is_refused(key: str) -> None:
+    adata = make()
+    pp.pca(adata, n_comps=5)
+    before = pp.reconstruct(adata)
+    with pytest.raises(ValueError, match="where the default, 'X_pca', keeps its projection"):
+        pp.pca(adata, n_comps=3, key_added=key)
+    np.testing.assert_array_equal(pp.reconstruct(adata), before)
+
+
 @pytest.mark.filterwarnings("ignore:.*view.*")
 @pytest.mark.filterwarnings("ignore::anndata.ImplicitModificationWarning")
 def test_a_view_becomes_an_anndata_of_its_own_and_loses_nothing() -> None:

@@ -92,6 +92,9 @@ def test_no_change_scores_zero_and_a_truth_without_change_has_no_score(cells):
         assert metric(reordered, y, control) == 0
         assert np.isnan(metric(x, reordered, control))
     assert np.isnan(scf.tl.relative_mse(x, reordered, control))
+    # All genes alike: a slope over genes has nothing to go by, whatever rounding leaves.
+    profile = np.array([[0.3, 0.7, 0.2]])
+    assert np.isnan(scf.tl.delta_slope(profile * 2, profile + 0.1, profile))
 
 
 def test_float32_and_float64_agree(cells):
@@ -112,3 +115,5 @@ def test_bad_arrays_are_refused(cells):
         scf.tl.pearson_delta(x[:, :1], y[:, :1], control[:, :1])
     with pytest.raises(ValueError, match="dimensions"):
         scf.tl.pearson(x[0], y)
+    with pytest.raises(ValueError, match="others holds NaN"):
+        scf.tl.discrimination(x, y, control, np.full((4, 40), np.nan))

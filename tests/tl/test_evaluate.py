@@ -338,7 +338,7 @@ def _one_cell(pred, truth):
         (_wrong_control, "Did you mean 'control'"),
         (_no_such_key, "Did you mean 'cell_type'"),
         (_no_controls, "truth has 0 control cells"),
-        (_one_cell, "1 predicted cell"),
+        (_one_cell, "1 cell in prediction"),
     ],
 )
 def test_bad_input_is_refused_with_a_remedy(pred, truth, spoil, message):
@@ -367,3 +367,25 @@ def test_negative_predictions_of_a_linear_projection_pass(pred, truth):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         scf.tl.evaluate(pred, truth, metrics=["r2"], **QUICK)
+
+
+@pytest.mark.parametrize("order", [("mine", "foreign"), ("foreign", "mine")])
+def test_novelty_is_what_any_prediction_says_of_it(pred, truth, order):
+    foreign = pred.copy()
+    del foreign.obs["novelty"]
+    preds = {name: {"mine": pred, "foreign": foreign}[name] for name in order}
+    report = scf.tl.evaluate(preds, truth, metrics=["edistance"], baselines=False, n_boot=0)
+    assert report["novelty"].unique().tolist() == ["unseen combination"]
+
+
+def test_a_key_that_was_stored_as_none_is_not_said(pred, truth):
+    pred.uns["sccalmflow"]["split_key"] = None
+    report = scf.tl.evaluate(pred, truth, metrics=["edistance"], baselines=False, n_boot=0)
+    assert report["n_true"].unique().tolist() == [40]
+
+
+def test_too_few_cells_are_said_to_be_where_they_are(pred, truth):
+    held = (truth.obs["cell_type"] == "B") & (truth.obs["perturbation"] == "IFN")
+    one = truth[~held | ~held.duplicated()].copy()
+    with pytest.raises(ValueError, match="'B, IFN' has 1 cell in truth"):
+        scf.tl.evaluate({"mine": pred}, one, metrics=["edistance"], n_boot=0)

@@ -13,11 +13,13 @@ def draw(n, d=8, seed=0):
 
 def test_ratios_are_those_of_numpy_and_leave_constant_features_out():
     x, y = draw(40, seed=1), draw(50, seed=2)
-    x[:, 3] = y[:, 3] = 1.0
+    # The standard deviation of many 0.7 is not 0 in float64.
+    x[:, 3] = y[:, 3] = 0.7
     varies = np.arange(8) != 3
     assert scf.tl.std_ratio(x, y) == pytest.approx((x.std(0, ddof=1)[varies] / y.std(0, ddof=1)[varies]).mean())
     assert scf.tl.variance_ratio(x, y) == pytest.approx(np.median(x.var(0, ddof=1)[varies] / y.var(0, ddof=1)[varies]))
-    assert np.isnan(scf.tl.variance_ratio(x, np.ones_like(y)))
+    assert np.isnan(scf.tl.variance_ratio(x, np.full_like(y, 0.7)))
+    assert scf.tl.correlation_error(x, y) == pytest.approx(scf.tl.correlation_error(x[:, varies], y[:, varies]))
 
 
 def test_correlation_error_is_that_of_numpy_less_what_chance_gives():

@@ -36,6 +36,10 @@ def test_intervals_of_conditions_add_up_as_squares(report):
     table = scf.tl.summary(report, statistic="interval")
     assert table.loc["mine", "edistance"] == f"2 [{2 - 0.3 / np.sqrt(2):.3g}, {2 + 0.4 / np.sqrt(2):.3g}]"
     assert table.loc["additive", "edistance"] == "2 [1.7, 2.4]"
+    # A condition without a value is in neither the mean nor its interval.
+    empty = (report["condition"] == "b") & (report["method"] == "mine")
+    gap = report.assign(**{name: report[name].mask(empty) for name in ("value", "ci_low", "ci_high")})
+    assert scf.tl.summary(gap, statistic="interval").loc["mine", "edistance"] == "1 [0.7, 1.4]"
     none = scf.tl.summary(report.assign(ci_low=np.nan, ci_high=np.nan), statistic="interval")
     assert none.loc["mine", "edistance"] == "2"
 

@@ -94,9 +94,10 @@ def correlation(
         split_key=split_key,
         with_control=True,
     )
+    found = means(pair)
     given = axes is not None
     axes = facet_axes(axes, len(pair.conditions))
-    points = [_facet(ax, condition, found) for ax, (condition, found) in zip(axes, means(pair).items(), strict=True)]
+    points = [_facet(ax, condition, one) for ax, (condition, one) in zip(axes, found.items(), strict=True)]
     outer_labels(axes, "true change", "predicted change")
     legend(axes, axes[0].get_legend_handles_labels()[0], given=given)
     # Where a name fits is known once the facets have their final size.

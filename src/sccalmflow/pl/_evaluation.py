@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ._style import BLACK, GREY, MODELS, PALE, as_axes, legend, new_axes, tidy
+from ._style import BLACK, GREY, LETTER, MODELS, PALE, as_axes, legend, new_axes, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -190,4 +190,5 @@ def _new_axes(n_metrics: int, rows: _Rows, n_methods: int) -> np.ndarray:
     # Many methods need higher rows, many conditions lower ones: a figure has to fit on a page.
     row = max(0.36, 0.055 * n_methods) if len(rows.place) <= _FEW else max(0.2, 0.025 * n_methods)
     columns = n_metrics if n_metrics <= _COLUMNS else -(-n_metrics // -(-n_metrics // _COLUMNS))
-    return new_axes(n_metrics, columns, (2.2, row * (rows.bottom + 0.6) + 0.8), around=(1.5, 0.5))
+    names = max(1.5, LETTER * max(map(len, rows.place)))
+    return new_axes(n_metrics, columns, (2.2, row * (rows.bottom + 0.6) + 0.8), around=(names, 0.5))

@@ -110,7 +110,9 @@ def leiden_composition(
         _facet(ax, condition, one)
         ax.set_ylim(0, top)
     outer_labels(axes, "Leiden cluster", "share of cells")
-    handles = sorted(axes[0].get_legend_handles_labels()[0], key=lambda handle: _ORDER.index(handle.get_label()))
+    # A facet whose context has no control cells has no dashes.
+    drawn = {str(handle.get_label()): handle for ax in axes for handle in ax.get_legend_handles_labels()[0]}
+    handles = [drawn[kind] for kind in _ORDER if kind in drawn]
     # NaN when all clusters are too small to hold a cell out.
     known = "unknown" if np.isnan(classifier.accuracy) else f"{classifier.accuracy:.0%}"
     legend(axes, handles, given=given, title=f"held-out accuracy of the clusters' classifier: {known}")

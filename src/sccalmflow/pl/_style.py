@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,7 @@ MODELS = (VERMILLION, BLUE, GREEN, PURPLE, ORANGE, SKY)
 # What a colour stands for wherever cells of a condition are drawn.
 COLOURS = {"control": GREY, "truth": BLUE, "prediction": VERMILLION}
 # Width in inches of a letter of the legend's text, and of what stands around a label.
-_LETTER, _AROUND = 0.075, 0.47
+LETTER, _AROUND = 0.075, 0.47
 
 
 def as_axes(axes: Axes | Sequence[Axes] | np.ndarray, n: int, what: str) -> np.ndarray:
@@ -53,17 +52,24 @@ def legend(axes: np.ndarray, handles: Sequence[Artist], *, given: bool, title: s
         axes[0].legend(handles=handles, title=title, fontsize=7, title_fontsize=7)
         return
     figure = axes[0].figure
-    needed = sum(_LETTER * len(str(handle.get_label())) + _AROUND for handle in handles)
-    # As many rows as it takes: the layout does not keep a legend from being cut.
-    rows = math.ceil(needed / figure.get_figwidth())
+    widths = [LETTER * len(str(handle.get_label())) + _AROUND for handle in handles]
     figure.legend(
         handles=handles,
         loc="outside upper center",
         fontsize=9,
         handlelength=1.6,
         columnspacing=1.4,
-        ncols=-(-len(handles) // rows),
+        ncols=_legend_columns(widths, figure.get_figwidth()),
         frameon=False,
         title=title,
         title_fontsize=8,
     )
+    # The layout of facets of equal scales settles in its second pass only; until then titles can lie on the legend.
+    for _ in range(2):
+        figure.draw_without_rendering()
+
+
+def _legend_columns(widths: Sequence[float], room: float) -> int:
+    """Most columns that fit: a legend is filled column by column, and the layout does not keep it from being cut."""
+    fits = (n for n in range(len(widths), 1, -1) if sum(map(max, np.array_split(widths, n))) <= room)
+    return next(fits, 1)

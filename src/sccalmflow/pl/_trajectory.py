@@ -104,8 +104,6 @@ def trajectory(
         control=control,
         split_key=split_key,
     )
-    given = axes is not None
-    axes = facet_axes(axes, len(pair.conditions))
     columns = [component - 1 for component in components]
     scores = cast(np.ndarray, pair.true.pcs)
     if paths.shape[2] != scores.shape[1]:
@@ -113,6 +111,8 @@ def trajectory(
             f"pred.obsm['trajectory'] has {paths.shape[2]} components and truth.obsm['X_pca'] {scores.shape[1]}; "
             "give the truth that the model was trained with."
         )
+    given = axes is not None
+    axes = facet_axes(axes, len(pair.conditions))
     rng = np.random.default_rng(seed)
     for ax, condition in zip(axes, pair.conditions, strict=True):
         behind = {"control": pair.control_rows(condition), "truth": pair.true.rows[condition]}

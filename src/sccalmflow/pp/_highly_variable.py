@@ -28,7 +28,7 @@ def highly_variable_genes(
     adata
         Log1p-normalised expression in ``X``, dense or sparse.
     n_top_genes
-        How many genes to mark. All of them where there are fewer. 1,500 hold the response to a cytokine, and a
+        How many genes to mark, exactly. All of them where there are fewer. 1,500 hold the response to a cytokine, and a
         principal component analysis of them takes seconds.
     flavor
         ``"seurat"``: scanpy's ranking by dispersion relative to genes of similar mean, the custom of the field.
@@ -79,16 +79,24 @@ def _seurat(adata: AnnData, mask: np.ndarray, n_top_genes: int) -> np.ndarray:
     import scanpy as sc
     from anndata import AnnData
 
-    train = AnnData(adata.X[mask])
+    X = adata.X[mask]
+    # Scanpy does not know the sparse arrays that anndata reads on request.
+    train = AnnData(sparse.csr_matrix(X) if sparse.issparse(X) else X)
     if "log1p" in adata.uns:  # scanpy keeps the base of the logarithm there, and undoes it to compute dispersions
         train.uns["log1p"] = adata.uns["log1p"]
     found = sc.pp.highly_variable_genes(train, n_top_genes=n_top_genes, flavor="seurat", inplace=False)
-    return found["highly_variable"].to_numpy(dtype=bool)
+    # Its own choice is all genes above a threshold: more than were asked for with ties, fewer with constant genes.
+    return _highest(found["dispersions_norm"].fillna(-np.inf).to_numpy(), n_top_genes)
 
 
 def _highest_variance(X: Any, n_top_genes: int) -> np.ndarray:
     squares = X.multiply(X) if sparse.issparse(X) else np.square(X)
     mean, mean_square = (np.asarray(values.mean(axis=0, dtype=np.float64)).ravel() for values in (X, squares))
-    chosen = np.zeros(X.shape[1], dtype=bool)
-    chosen[np.argsort(mean**2 - mean_square, kind="stable")[:n_top_genes]] = True
+    return _highest(mean_square - mean**2, n_top_genes)
+
+
+def _highest(scores: np.ndarray, n: int) -> np.ndarray:
+    """Mask of the n highest; of equals the first."""
+    chosen = np.zeros(len(scores), dtype=bool)
+    chosen[np.argsort(-scores, kind="stable")[:n]] = True
     return chosen

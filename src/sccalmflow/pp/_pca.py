@@ -7,7 +7,7 @@ from scipy import linalg, sparse
 
 from sccalmflow import _checks
 
-from ._projection import PCA
+from ._projection import PCA, names
 from ._split import training_cells
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ def pca(
     1.0
     """
     _checks.one_of(values, get_args(Values), "values")
+    names(key_added)
     _checks.not_empty(adata)
     _checks.in_memory(adata)
     _checks.unique_names(adata)

@@ -151,8 +151,13 @@ class PCA:
         key
             Key of the scores in ``obsm``. For the default, loadings go to ``varm["PCs"]`` and the rest to
             ``uns["pca"]``, as in scanpy; another key is the name of both.
+
+        Raises
+        ------
+        ValueError
+            The key is "PCs" or "pca", and would overwrite parts of the default projection.
         """
-        varm_key, uns_key = _keys(key)
+        varm_key, uns_key = names(key)
         adata.varm[varm_key] = self.loadings
         adata.uns[uns_key] = {
             "mean": self.mean,
@@ -184,7 +189,7 @@ class PCA:
         ValueError
             The genes are no longer those of the fit.
         """
-        varm_key, uns_key = _keys(key)
+        varm_key, uns_key = names(key)
         stored = adata.uns.get(uns_key, {})
         if varm_key not in adata.varm or "shrinkage" not in stored:
             raise KeyError(
@@ -207,6 +212,11 @@ class PCA:
         )
 
 
-def _keys(key: str) -> tuple[str, str]:
-    # Scanpy's names for the default, and like scanpy one name for all otherwise.
-    return ("PCs", "pca") if key == "X_pca" else (key, key)
+_DEFAULT = ("PCs", "pca")
+
+
+def names(key: str) -> tuple[str, str]:
+    """Where in ``varm`` and ``uns`` a projection is: scanpy's names for the default, else one name for all."""
+    if key in _DEFAULT:
+        raise ValueError(f"{key!r} is where the default, 'X_pca', keeps its projection; choose another key.")
+    return _DEFAULT if key == "X_pca" else (key, key)

@@ -8,7 +8,7 @@ import numpy as np
 
 from sccalmflow._checks import one_of
 
-from ._means import changes, correlation, ranks
+from ._means import ROUNDING, changes, correlation, ranks
 
 
 def pearson_delta(x: np.ndarray, y: np.ndarray, control: np.ndarray) -> float:
@@ -119,10 +119,11 @@ def delta_slope(x: np.ndarray, y: np.ndarray, control: np.ndarray) -> float:
     >>> scf.tl.delta_slope(control + [1, 2, 3], control + [2, 4, 6], control)
     0.5
     """
-    predicted, true, _ = changes(x, y, control)
+    predicted, true, scale = changes(x, y, control)
     predicted, true = predicted - predicted.mean(), true - true.mean()
-    variation = float(true @ true)
-    return float(predicted @ true) / variation if variation > 0 else float("nan")
+    if np.abs(true).max() <= ROUNDING * scale:
+        return float("nan")
+    return float(predicted @ true / (true @ true))
 
 
 def sign_agreement(x: np.ndarray, y: np.ndarray, control: np.ndarray) -> float:
@@ -210,6 +211,8 @@ def discrimination(
     others = np.asarray(others, dtype=np.float64)
     if others.ndim != 2 or others.shape[1] != len(true):
         raise ValueError(f"others has shape {others.shape}; give conditions x {len(true)} genes.")
+    if not np.isfinite(others).all():
+        raise ValueError("others holds NaN or infinite values.")
     if not len(others):
         return float("nan")
     own, rest = _distances(predicted, true[None], distance)[0], _distances(predicted, others, distance)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
@@ -10,11 +11,12 @@ import pandas as pd
 from anndata import AnnData
 
 from sccalmflow import _checks
+from sccalmflow.baselines._training import Condition
 
 from ._bootstrap import Bootstrap, interval
 from ._keys import Keys, resolve_keys
 from ._methods import BASELINES, CEILING, compared, generator, warn_of_missing
-from ._pair import Space, check_controls, predicted_cells, true_cells
+from ._pair import Cells, Space, check_controls, predicted_cells, true_cells
 from ._pooled import ALL, Pool, PooledTarget
 from ._references import References
 from ._registry import Metric, Preset, resolve_metrics
@@ -82,7 +84,7 @@ def evaluate(
         top genes are not resampled.
     seed
         Seed of the resamples, the halves, the clusters and the UMAP. A method's figures do not depend on what other
-        methods are in the call.
+        methods are in the call, as long as they predict the same conditions: what any of them predicts is not training.
     key_added
         Where to keep the report in ``truth.uns`` too, which h5ad files can hold. By default nothing is written into the
         inputs.
@@ -104,7 +106,8 @@ def evaluate(
 
     A metric of all conditions together has the condition "all conditions". ``report.attrs`` has the held-out
     ``classifier_accuracy`` where a metric uses the classifier. A baseline that cannot predict a condition, and the
-    ceiling of fewer than four cells, have no rows there; a warning says so.
+    ceiling of fewer than four cells, have no rows there; a warning says so, and another that a method which lacks
+    conditions of the others has no figures of all conditions together.
 
     Raises
     ------
@@ -155,13 +158,15 @@ def evaluate(
 
     for condition in tqdm(conditions, desc="Evaluating", unit="condition", delay=2):
         target = ConditionTarget(true, keys, condition, spaces, known)
-        novelty = next(cells.novelty(condition) for cells in predicted.values() if condition in cells.rows)
+        # Predictions of other tools say nothing of it.
+        novelty = next(filter(None, (cells.novelty(condition) for cells in predicted.values())), "unknown")
         # One method after the other: the genes of all of them at once would fill the memory.
         for name, pairs in compared(target, predicted, known.training if baselines else None, seed):
             report.compare(target, name, novelty, pairs)
             if together:
                 pool.add(name, condition, pairs)
     if together:
+        _warn_of_partial(predicted, conditions)
         report.add(_of_all(together, pool, known, len(keys.condition), n_boot, seed))
     table = report.table(keys)
     if any("classifier" in metric.needs for metric in chosen):
@@ -234,6 +239,16 @@ def _of_all(metrics: list[Metric], pool: Pool, known: References, n_keys: int, n
     for method in tqdm(pool.methods, desc="All conditions", unit="method", delay=2):
         report.compare(target, method, "all", [pool.samples(method)])
     return report
+
+
+def _warn_of_partial(predicted: Mapping[str, Cells], conditions: Sequence[Condition]) -> None:
+    partial = [name for name, cells in predicted.items() if len(cells.rows) < len(conditions)]
+    if partial:
+        warnings.warn(
+            f"{', '.join(map(repr, partial))} lack conditions that others predict, and have no figures of all "
+            "conditions together. Give predictions of the same conditions.",
+            stacklevel=3,
+        )
 
 
 # What the report calls rows of its own.

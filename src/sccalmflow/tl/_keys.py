@@ -61,7 +61,8 @@ def resolve_keys(
 
 def _stored(preds: Mapping[str, AnnData], name: str) -> Any:
     """The entry of ``uns["sccalmflow"]`` that all predictions having one agree on."""
-    found = [pred.uns["sccalmflow"][name] for pred in preds.values() if name in pred.uns.get("sccalmflow", {})]
+    said = [pred.uns.get("sccalmflow", {}).get(name) for pred in preds.values()]
+    found = [value for value in said if value is not None]
     # h5ad gives lists back as arrays.
     values = [value if isinstance(value, str) else [str(part) for part in value] for value in found]
     if any(value != values[0] for value in values):

@@ -38,11 +38,11 @@ class Cells:
         return X if self.gene_order is None else X[:, self.gene_order]
 
     def novelty(self, condition: Condition) -> str:
-        """What the prediction says about how new a condition is."""
-        if "novelty" not in self.adata.obs:
-            return "unknown"
+        """What the prediction says about how new a condition is; nothing if it does not have it."""
+        if "novelty" not in self.adata.obs or condition not in self.rows:
+            return ""
         labels = self.adata.obs["novelty"].iloc[self.rows[condition]].dropna().astype(str).unique()
-        return "; ".join(sorted(labels)) or "unknown"
+        return "; ".join(sorted(labels))
 
 
 def true_cells(truth: AnnData, keys: Keys, spaces: Sequence[Space], values: Literal["log1p", "any"]) -> Cells:
@@ -110,9 +110,9 @@ def _check_condition(condition: Condition, n_pred: int, name: str, truth: Cells,
             f"{name} predicts {label!r}, but truth has no cells of that combination. Leave it out with "
             "pred = pred[...].copy(); without true cells there is nothing to evaluate."
         )
-    for count, what in ((len(truth.rows[condition]), "true"), (n_pred, "predicted")):
+    for count, where in ((len(truth.rows[condition]), "truth"), (n_pred, name)):
         if count < 2:
-            raise ValueError(f"{label!r} has {count} {what} cell in {name}; at least 2 are needed.")
+            raise ValueError(f"{label!r} has {count} cell in {where}; at least 2 are needed.")
 
 
 def check_controls(conditions: Iterable[Condition], truth: Cells, keys: Keys, but: str) -> None:

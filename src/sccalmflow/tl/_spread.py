@@ -35,7 +35,7 @@ def std_ratio(x: np.ndarray, y: np.ndarray) -> float:
     0.5
     """
     predicted, true = _standard_deviations(x, y)
-    varies = true > 0
+    varies = _varies(y)
     return float(np.mean(predicted[varies] / true[varies])) if varies.any() else float("nan")
 
 
@@ -70,7 +70,7 @@ def variance_ratio(x: np.ndarray, y: np.ndarray) -> float:
     0.25
     """
     predicted, true = _standard_deviations(x, y)
-    varies = true > 0
+    varies = _varies(y)
     return float(np.median((predicted[varies] / true[varies]) ** 2)) if varies.any() else float("nan")
 
 
@@ -107,7 +107,8 @@ def correlation_error(x: np.ndarray, y: np.ndarray) -> float:
     >>> round(scf.tl.correlation_error(y * [1, -1], y), 6)
     2.0
     """
-    varies = _standard_deviations(x, y)[1] > 0
+    _samples(x, y)
+    varies = _varies(y)
     n = int(varies.sum())
     if n < 2:
         return float("nan")
@@ -162,6 +163,11 @@ def duplicate_rate(x: np.ndarray, y: np.ndarray, *, closeness: float = 0.05) -> 
 def _standard_deviations(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     x, y = _samples(x, y)
     return x.std(axis=0, ddof=1, dtype=np.float64), y.std(axis=0, ddof=1, dtype=np.float64)
+
+
+def _varies(y: np.ndarray) -> np.ndarray:
+    """Features with two values or more; the standard deviation of equal float64 values is rounding, not 0."""
+    return np.asarray(np.ptp(np.asarray(y), axis=0) > 0)
 
 
 def _samples(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

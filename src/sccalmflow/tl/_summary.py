@@ -131,7 +131,7 @@ def _means(report: pd.DataFrame, column: str) -> pd.DataFrame:
 
 def _intervals(report: pd.DataFrame) -> pd.DataFrame:
     mean = _means(report, "value")
-    n = report.pivot_table(index="method", columns="metric", values="value", aggfunc="size", sort=False)
+    n = report.pivot_table(index="method", columns="metric", values="value", aggfunc="count", sort=False)
     below, above = (
         np.sqrt(_means(report.assign(square=(report["value"] - report[end]) ** 2), "square") / n.reindex_like(mean))
         for end in ("ci_low", "ci_high")
