@@ -116,7 +116,9 @@ def test_evaluation_makes_no_scale_of_rounding_errors():
 @pytest.mark.parametrize("n_metrics", [1, 2])
 def test_evaluation_has_room_for_long_names(n_metrics):
     names = ["CaLMFlow (refit, 3 seeds)", "CellFlow (published)", "control", "ceiling"]
-    rows = [(c, m, f"r{i}", 0.5) for i in range(n_metrics) for m in names for c in ("B, IFN", LONG)]
+    rows = [
+        (c, m, f"r{i}", 0.5) for i in range(n_metrics) for m in names for c in ("B, IFN", f"{LONG}, IFN-beta, chronic")
+    ]
     report = pd.DataFrame(rows, columns=["condition", "method", "metric", "value"])
     axes = scf.pl.evaluation(report.assign(ci_low=np.nan, ci_high=np.nan, direction="higher", best=1.0))
     figure = axes[0].figure
