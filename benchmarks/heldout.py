@@ -3,9 +3,9 @@
     SCCALMFLOW_DATA=... python -m benchmarks.heldout --data kang perturbench bodenmiller simulated --methods all
 
 In `--out`, for each run, a JSON with every setting, the costs and the means of all metrics, and a CSV with the whole
-report, intervals included; those of `default` also have the simple baselines and the ceiling. A finished run is not
-repeated. Settings are those that `tune.py` chose on validation folds, where it has been run. A method that cannot be
-run is skipped, and says why.
+report, intervals included; those of `default` also have the simple baselines and the ceiling. Settings are those that
+`tune.py` chose on validation folds, where it has been run; a finished run with the same ones is not repeated. A method
+that cannot be run, or fails, is skipped, and says why.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ def run(split: Split, name: str, settings: Settings, seed: int) -> tuple[dict[st
         "data": split.name,
         "method": name,
         "seed": seed,
+        "asked": settings,
         "metrics": means.to_dict(orient="index"),
         # A peer says what its own process took, and which versions it has.
         "peak_memory_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
@@ -86,6 +87,12 @@ def chosen(data: str, name: str, tuning: Path) -> Settings:
     return json.loads(file.read_text())["chosen"] if file.exists() else method.grid[0]
 
 
+def finished(file: Path, settings: Settings) -> dict[str, Any] | None:
+    """The run of a file, if it was made with these settings."""
+    found = json.loads(file.read_text()) if file.exists() else {"asked": None}
+    return found if found["asked"] == settings else None
+
+
 def write(file: Path, content: Any) -> None:
     """Written whole or not at all: an interrupted run is repeated, not half believed."""
     partial = file.with_suffix(".partial")
@@ -124,16 +131,17 @@ def main() -> None:
         for name in methods_of(arguments.methods):
             for seed in arguments.seeds:
                 file = arguments.out / f"{data}-{name}-{seed}.json"
-                if not file.exists():
+                settings = chosen(data, name, arguments.tuning)
+                found = finished(file, settings)
+                if found is None:
                     split = split or splits.load(data)
                     try:
-                        result, report = run(split, name, chosen(data, name, arguments.tuning), seed)
+                        found, report = run(split, name, settings, seed)
                     except NotAvailable as reason:
                         print(f"{data}, {METHODS[name].label}: not run. {reason}", file=sys.stderr)
                         break
                     report.round(5).to_csv(file.with_suffix(".csv"), index=False)
-                    write(file, result)
-                found = json.loads(file.read_text())
+                    write(file, found)
                 print(
                     f"{data}, {METHODS[name].label}, seed {seed}: E-distance "
                     f"{found['metrics'][name]['edistance']:.3f}, {found['training_seconds']:.0f} s of training",

@@ -73,6 +73,8 @@ def main() -> None:
     options.add_argument("--data", nargs="+", choices=splits.DATA, default=list(splits.DATA))
     options.add_argument("--out", type=Path, default=RESULTS / "heldout", help="where the runs of heldout.py are")
     arguments = options.parse_args()
+    if not arguments.out.is_dir():
+        options.error(f"{arguments.out} is not a folder.")
     lines = table_head(["", *_COLUMNS, "**CaLMFlow**"])
     for data in arguments.data:
         found = hindsight(splits.load(data))

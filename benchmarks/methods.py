@@ -200,7 +200,8 @@ def peer(split: Split, settings: Settings, seed: int, n_cells: int, *, name: str
             seed=seed,
             limit_s=_LIMIT_S,
         )
-    except peers.PeerUnavailable as reason:
+    except (RuntimeError, TimeoutError) as reason:
+        # Whatever becomes of one peer, the others are to be run.
         raise NotAvailable(str(reason)) from None
     return pred, {**made, "settings": settings | made.get("settings", {})}
 

@@ -52,6 +52,9 @@ def read(folder: Path, data: str) -> Runs:
     for file in sorted(folder.glob(f"{data}-*.json")):
         run = _load(file)
         found[run["method"]].append(run)
+    for name, of in found.items():
+        if any(run["asked"] != of[0]["asked"] for run in of):
+            raise ValueError(f"{data}, {name}: seeds have different settings; run heldout.py for all of them.")
     return {name: found[name] for name in METHODS if name in found}
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 
 import sccalmflow as scf
 from sccalmflow.baselines import Diffusion, FlowMatching
@@ -145,6 +146,16 @@ def test_training_can_draw_afresh():
     assert model.sample(2_000).mean(0) == pytest.approx([3, 3], abs=0.2)
 
 
+@pytest.mark.parametrize("given", [np.ndarray, torch.float64], ids=str)
+def test_what_is_drawn_and_seeds_may_be_of_other_types(given):
+    def draw(n, generator):
+        drawn = torch.randn(n, 2, generator=generator)
+        return drawn.numpy() if given is np.ndarray else drawn.to(given)
+
+    model = quick().fit(draw, source=draw, seed=np.int64(1))
+    assert model.sample(3, source=draw, seed=np.int64(2)).dtype == np.float32
+
+
 def test_weights_decide_how_often_cells_are_drawn():
     x = np.array([[-3.0], [3.0]])
     model = FlowMatching(solver="euler", **SMALL).fit(x, weight=np.array([1.0, 0.0]))
@@ -165,6 +176,12 @@ def test_the_weights_with_the_best_score_are_kept():
     # The same number of updates of the same schedule, without looking.
     stopped = quick(n_updates=35).fit(gaussian(3, 1), stop_after=20)
     np.testing.assert_array_equal(stopped.sample(5), seen[1])
+
+
+def test_a_score_that_is_not_a_number_is_not_the_best():
+    values = iter([float("nan"), 2.0, float("nan")])
+    model = quick().fit(gaussian(3, 1), score=lambda _: next(values), score_every=10)
+    assert model.scores_ == {10: np.inf, 20: 2.0, 30: np.inf} and model.n_updates_ == 20
 
 
 def test_a_loss_that_is_not_finite_stops_training_and_names_the_update():
@@ -213,6 +230,8 @@ def test_bad_data_is_refused_before_training():
     ):
         with pytest.raises(ValueError, match=message):
             quick().fit(**arguments)
+    with pytest.raises(TypeError, match=r"give a dense array, as condition.toarray\(\) is"):
+        quick().fit(x, sparse.csr_matrix(np.eye(10)))
     with pytest.raises(TypeError, match="source is a str"):
         quick().fit(x, source="control")
     with pytest.raises(ValueError, match="Diffusion starts from noise"):
@@ -232,6 +251,8 @@ def test_bad_requests_are_refused():
         model.sample(3, [0, 1])
     with pytest.raises(ValueError, match="give one vector a cell, 3 x c"):
         model.sample(3, np.eye(10))
+    with pytest.raises(TypeError, match="condition is sparse"):
+        model.sample(3, sparse.csr_matrix(np.eye(10)[:3]))
     with pytest.raises(ValueError, match="n=0"):
         model.sample(0, np.eye(10)[0])
     with pytest.raises(ValueError, match="trained without conditions"):

@@ -113,6 +113,24 @@ def test_tuning_takes_the_settings_that_validation_likes_best(simulation, monkey
     assert heldout.chosen("simulated", "like-toy", tmp_path) == better
 
 
+def test_a_run_is_finished_only_with_the_settings_that_are_asked_for(tmp_path: Path) -> None:
+    file = tmp_path / "run.json"
+    assert heldout.finished(file, {}) is None
+    heldout.write(file, {"asked": {"lr": 1.0}, "seed": 0})
+    assert heldout.finished(file, {"lr": 1.0}) == {"asked": {"lr": 1.0}, "seed": 0}
+    assert heldout.finished(file, {}) is None
+
+
+@pytest.mark.parametrize("error", [TimeoutError("longer than 3600 s"), RuntimeError("failed with exit status 1")])
+def test_a_peer_that_fails_leaves_the_others_to_be_run(simulation, monkeypatch, error) -> None:
+    def fail(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(methods.peers, "predict", fail)
+    with pytest.raises(methods.NotAvailable, match=str(error)):
+        methods.METHODS["scgen"].predict(splits.load("simulated"), {}, 0, 10)
+
+
 def test_settings_are_compared_on_the_runs_that_all_of_them_have() -> None:
     """An interrupted choice would prefer whatever had the easier fold or the luckier seed."""
 
@@ -156,9 +174,10 @@ def test_the_report_has_a_row_for_each_method(tmp_path: Path) -> None:
     costs = {"training_seconds": 10.0, "cells_per_second": 5.0, "parameters": 1000}
     for seed in (0, 1):
         metrics = {name: {"edistance": value + 0.1 * seed * (name == "default")} for name, value in of.items()}
-        run = {"data": "kang", "method": "default", "metrics": metrics, **costs}
+        run = {"data": "kang", "method": "default", "asked": {}, "metrics": metrics, **costs}
         (tmp_path / f"kang-default-{seed}.json").write_text(json.dumps(run))
-    run = {"data": "kang", "method": "cfm-control", "metrics": {"cfm-control": {"edistance": 0.3}}, **costs}
+    metrics = {"cfm-control": {"edistance": 0.3}}
+    run = {"data": "kang", "method": "cfm-control", "asked": {}, "metrics": metrics, **costs}
     (tmp_path / "kang-cfm-control-0.json").write_text(json.dumps(run))
     text = report.table(report.read(tmp_path, "kang"))
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
@@ -168,6 +187,9 @@ def test_the_report_has_a_row_for_each_method(tmp_path: Path) -> None:
     # From the best simple baseline at 0.6 to the ceiling at 0.
     assert table.loc["**CaLMFlow**", "skill in E-distance"] == f"{(0.25 - 0.6) / (0 - 0.6):.2f}"
     assert table.loc["CFM, from control cells", "E-distance ↓"] == "0.300"
+    (tmp_path / "kang-cfm-control-1.json").write_text(json.dumps({**run, "asked": {"lr": 1.0}}))
+    with pytest.raises(ValueError, match="kang, cfm-control: seeds have different settings"):
+        report.read(tmp_path, "kang")
 
 
 def test_the_cost_is_counted_to_the_score_that_the_competitor_has_at_its_best() -> None:

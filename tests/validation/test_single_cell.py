@@ -1,4 +1,5 @@
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -125,7 +126,10 @@ def test_the_table_runs_at_toy_size_and_goes_on_where_it_stopped(cells, tmp_path
         monkeypatch.setattr(f"sccalmflow.validation.single_cell.{name}", lambda *_, **__: pytest.fail("done again"))
     assert single_cell.table_3(cells, names, [0], TINY, tmp_path, tag="toy", n_epochs=1) == text
     more = [*names, "ddpm"]
-    assert single_cell.table_3(cells, more, [0, 1], TINY, tmp_path, tag="toy", n_epochs=1, finished_only=True) == text
+    finished = partial(single_cell.table_3, cells, more, effort=TINY, n_epochs=1, finished_only=True)
+    assert finished([0, 0, 1], folder=tmp_path, tag="toy") == text
+    with pytest.raises(ValueError, match="no finished run of this data"):
+        finished([0], folder=tmp_path, tag="other")
 
 
 def test_every_model_of_the_command_line_has_a_recipe():

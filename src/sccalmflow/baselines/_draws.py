@@ -7,11 +7,12 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
+from scipy import sparse
 from torch import Generator, Tensor
 
 from sccalmflow import _checks
 
-Draw = Callable[[int, Generator], Tensor]
+Draw = Callable[[int, Generator], "Tensor | np.ndarray"]
 """Independent draws, (n, generator) to (n, D): data that never runs out."""
 Source: TypeAlias = "np.ndarray | Tensor | Sequence[np.ndarray] | Draw | None"
 
@@ -51,8 +52,15 @@ def read_cells(values: Any, what: str, dim: int | None = None) -> Tensor:
     return torch.tensor(array, dtype=torch.float32)
 
 
+def drawn(draw: Draw, n: int, generator: Generator) -> Tensor:
+    """What a function draws, in the precision of the networks."""
+    return torch.as_tensor(draw(n, generator), dtype=torch.float32)
+
+
 def read_conditions(values: Any, n: int, *, whole: bool) -> Tensor:
     """Conditions n x c; ``whole`` keeps integers as they are, for an encoder that looks them up."""
+    if sparse.issparse(values):
+        raise TypeError("condition is sparse; give a dense array, as condition.toarray() is.")
     array = np.asarray(values)
     if array.ndim != 2 or len(array) != n or array.shape[1] == 0:
         raise ValueError(f"condition has the shape {array.shape}; give one vector a cell, {n} x c.")
@@ -81,7 +89,7 @@ def start_points(source: Source, n: int, dim: int, generator: Generator) -> Tens
     """Points for n samples to start from, shape (n, D)."""
     if source is None:
         return torch.randn(n, dim, generator=generator)
-    return source(n, generator) if callable(source) else read_pools(source, n, dim).evenly(generator)
+    return drawn(source, n, generator) if callable(source) else read_pools(source, n, dim).evenly(generator)
 
 
 class Batch(NamedTuple):
@@ -124,7 +132,7 @@ class TrainingDraws:
     def batch(self, size: int, generator: Generator) -> Batch:
         """One batch of independent pairs."""
         if self.fresh is not None:
-            rows, endpoint = torch.zeros(size, dtype=torch.long), self.fresh(size, generator)
+            rows, endpoint = torch.zeros(size, dtype=torch.long), drawn(self.fresh, size, generator)
         else:
             level = torch.rand(size, generator=generator, dtype=torch.float64) * self.cumulative[-1]
             rows = torch.searchsorted(self.cumulative, level, right=True).clamp(max=len(self.x) - 1)
@@ -134,7 +142,7 @@ class TrainingDraws:
         elif isinstance(self.source, Pools):
             source = self.source.random(rows, generator)
         else:
-            source = self.source(size, generator)
+            source = drawn(self.source, size, generator)
         return Batch(source, endpoint, None if self.condition is None else self.condition[rows], self.group[rows])
 
 

@@ -120,7 +120,7 @@ class GenerativeModel(ABC):
         self._check_source(source)
         draws = TrainingDraws(x, condition, source, weight, whole=self.condition_encoder is not None)
         # Weights and an encoder's dropout draw from the global state, which is the user's.
-        with forked_random_state(seed):
+        with forked_random_state(int(seed)):
             self._start(draws)
             self._train(draws, source, score, score_every, stop_after, seed, show_progress)
         return self
@@ -163,7 +163,7 @@ class GenerativeModel(ABC):
             source = self._source
         self._check_source(source)
         conditions = self._read_conditions(condition, n)
-        generator = Generator().manual_seed(seed)
+        generator = Generator().manual_seed(int(seed))
         start = start_points(source, n, self._dim, generator)
         if start.shape != (n, self._dim):
             raise ValueError(f"source gave {tuple(start.shape)}, but {n} x {self._dim} was needed.")
@@ -220,7 +220,7 @@ class GenerativeModel(ABC):
         seed: int,
         show_progress: bool,
     ) -> None:
-        network, generator = self._network, Generator().manual_seed(seed)
+        network, generator = self._network, Generator().manual_seed(int(seed))
         self._source, self.scores_ = source, {}
         best: dict[str, Any] | None = None
         for done, averaged in optimise(
@@ -234,7 +234,8 @@ class GenerativeModel(ABC):
             assert isinstance(averaged, ConditionalMLP)
             self.network_, last = averaged, done
             if score is not None and (done % score_every == 0 or done == (stop_after or self.n_updates)):
-                value = float(score(self))
+                # A score that is not a number is no reason to keep anything.
+                value = float(np.nan_to_num(score(self), nan=np.inf))
                 if best is None or value < min(self.scores_.values()):
                     best = deepcopy(averaged.state_dict())
                 self.scores_[done] = value
@@ -249,9 +250,8 @@ class GenerativeModel(ABC):
             )
         if condition is None:
             return None
-        array = np.asarray(condition)
-        array = np.broadcast_to(array, (n, array.shape[0])) if array.ndim == 1 else array
-        read = read_conditions(array, n, whole=self.condition_encoder is not None)
+        each = np.broadcast_to(condition, (n, len(condition))) if np.ndim(condition) == 1 else condition
+        read = read_conditions(each, n, whole=self.condition_encoder is not None)
         if read.shape[1] != self._condition_size:
             raise ValueError(
                 f"condition has {read.shape[1]} numbers a cell, but {self._condition_size} were trained on."

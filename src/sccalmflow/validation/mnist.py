@@ -32,7 +32,7 @@ from ._data.images import Images, digits, mnist
 from ._data.memorised import nearest_distance
 from ._data.printed import TABLE_6
 from ._data.recipes import competitor, paper, resampled
-from ._data.study import Effort, Run, Study, drawn_from, fingerprint, samples_by_label
+from ._data.study import Effort, Run, Study, fingerprint, samples_by_label
 from ._data.table import COSTS, Row, data_table
 from ._markdown import Column
 from ._training import Recipe, size
@@ -183,12 +183,9 @@ def table_6(
         "fingerprint": fingerprint(images.train, images.test),
     }
     study = Study(folder, tag, settings, min(setup.effort.n_samples, len(images.test)), score, finished_only)
-    real = {
-        "test": ("test images", drawn_from(truth)),
-        "training": ("training images", drawn_from(images.standardise(images.train))),
-    }
-    runs: dict[str, list[Run]] = {key: [study.run(key, None, 0, sample)] for key, (_, sample) in real.items()}
-    labels = {key: label for key, (label, _) in real.items()}
+    real = {"test": truth, "training": images.standardise(images.train)}
+    runs: dict[str, list[Run]] = {key: study.data(key, samples, [0]) for key, samples in real.items()}
+    labels = {key: f"{key} images" for key in real}
     for key, (label, recipe) in models(names, data.train.shape[1], setup, space_tokens).items():
         found = study.runs(key, recipe, seeds, partial(fit, recipe, data, title=f"{key} on {images.name}"))
         if found:

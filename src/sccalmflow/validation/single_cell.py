@@ -30,7 +30,7 @@ from ._data.fitting import Data, Fitted, fit
 from ._data.memorised import nearest_distance
 from ._data.printed import TABLE_3
 from ._data.recipes import competitor, package_default, paper
-from ._data.study import Effort, Run, Study, drawn_from, fingerprint, samples_by_label
+from ._data.study import Effort, Run, Study, fingerprint, samples_by_label
 from ._data.table import COSTS, Row, data_table
 from ._markdown import Column
 from ._training import Recipe, size
@@ -137,7 +137,7 @@ def table_3(
     Raises
     ------
     ValueError
-        scVI is asked for, and the cells have no counts.
+        scVI is asked for, and the cells have no counts; with ``finished_only``, the folder has no run on these cells.
     """
     if "scvi" in names and cells.counts is None:
         raise ValueError(f"{cells.name} has no counts, which scVI needs: leave it out of --models.")
@@ -168,7 +168,7 @@ def table_3(
             return fit_count_model(recipe, cells, seed)
         return fit(recipe, data, seed, title=title)
 
-    runs: dict[str, list[Run]] = {"training": study.runs("training", None, seeds, lambda _: drawn_from(cells.train)())}
+    runs: dict[str, list[Run]] = {"training": study.data("training", cells.train, seeds)}
     labels = {"training": "training cells (floor)"}
     for key, (label, recipe) in models(names, truth.shape[1], effort, n_epochs).items():
         found = study.runs(key, recipe, seeds, partial(train, recipe, f"{key} on {cells.name}"))

@@ -98,7 +98,14 @@ class Study:
             file = self.file(key, f"seed{seed}", suffix=".json")
             return not self.finished_only or finished(file, self._settings(key, recipe, seed)) is not None
 
-        return [self.run(key, recipe, seed, partial(fit, seed)) for seed in seeds if wanted(seed)]
+        return [self.run(key, recipe, seed, partial(fit, seed)) for seed in dict.fromkeys(seeds) if wanted(seed)]
+
+    def data(self, key: str, samples: np.ndarray, seeds: Sequence[int]) -> list[Run]:
+        """:meth:`runs` of the data itself, as a model; there is no table without them."""
+        found = self.runs(key, None, seeds, lambda _: drawn_from(samples)())
+        if not found:
+            raise ValueError(f"{self.folder} has no finished run of this data. Was it of other data, or other seeds?")
+        return found
 
     def _settings(self, key: str, recipe: Any, seed: int) -> dict[str, Any]:
         return {

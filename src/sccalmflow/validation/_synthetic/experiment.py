@@ -89,7 +89,7 @@ class Experiment:
 
     def with_floors(self, name: str, rows: Sequence[Entry], seeds: Sequence[int]) -> list[Result]:
         """What the truth itself scores, then every row's run with each seed; nothing where no run is finished."""
-        runs = [(row, seed) for row in rows for seed in seeds if self._wants(name, row, seed)]
+        runs = [(row, seed) for row in rows for seed in dict.fromkeys(seeds) if self._wants(name, row, seed)]
         floors = self.floors(name) if runs else []
         return floors + [self.scores(name, *row, seed) for row, seed in runs]
 
