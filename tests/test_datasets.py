@@ -96,8 +96,8 @@ def test_writes_and_reads_h5ad_with_the_truth(tmp_path: Path) -> None:
     [
         ({"cells_per_condition": 0}, "cells_per_condition is 0"),
         ({"n_genes": 50}, "at least 100 genes"),
-        ({"interaction": 1.0}, "from 0 to below 1"),
-        ({"interaction": -0.1}, "from 0 to below 1"),
+        ({"interaction": 1.0}, "from 0 to 0.7"),
+        ({"interaction": -0.1}, "from 0 to 0.7"),
     ],
 )
 def test_arguments_out_of_bounds_are_refused(arguments: dict, message: str) -> None:

@@ -303,3 +303,17 @@ def test_a_sentence_longer_than_the_context_is_refused(trained, predict, conditi
 def test_conditions_of_another_kind_are_refused(trained, predict, conditions: object) -> None:
     with pytest.raises(TypeError, match="conditions is a .*: give a DataFrame with the columns.*sentences.*AnnData"):
         predict(trained, conditions)
+
+
+@pytest.mark.parametrize(
+    ("setup", "message"),
+    [
+        ({"cell_type_key": "fine", "covariate_keys": ["cell_type"]}, "names 'cell_type', which stands for .* 'fine'"),
+        ({"chronicity_key": "fine", "covariate_keys": ["chronicity"]}, "names 'chronicity', which stands for"),
+        ({"covariate_keys": ["novelty"]}, r"predictions write obs\['novelty'\] themselves"),
+    ],
+)
+def test_a_covariate_by_the_name_of_something_else_is_refused(adata, build, setup, message: str) -> None:
+    adata.obs["fine"] = adata.obs["novelty"] = adata.obs["cell_type"]
+    with pytest.raises(ValueError, match=message):
+        build(adata, setup=setup)

@@ -388,3 +388,65 @@ def test_a_model_that_starts_from_noise_and_sentences_of_ones_own_are_not_anchor
     for asked in (conditions[:1], own):
         plain, pred = (predict(model, asked, anchor=anchor).X for anchor in (False, True))
         np.testing.assert_array_equal(pred, plain)
+
+
+def test_a_row_of_a_frame_is_a_condition_and_columns_of_sentences_are_taken(trained, predict, conditions) -> None:
+    whole = predict(trained, conditions.iloc[[0]])
+    np.testing.assert_array_equal(predict(trained, conditions.iloc[0]).X, whole.X)
+    sentences = [trained._state.schema.sentence(tuple(row)) for row in conditions.itertuples(index=False)]
+    expected = predict(trained, sentences)
+    for kind in (pd.Index, pd.Categorical, pd.Series):
+        np.testing.assert_array_equal(predict(trained, kind(sentences)).X, expected.X)
+
+
+def test_a_sentence_that_fits_several_conditions_is_of_none_of_them(cells_of, build, train, predict) -> None:
+    setup = {"prompt_template": "Treated with {perturbation}:", "control_template": "Untreated:"}
+    model = train(build(cells_of(), setup=setup))
+    with pytest.raises(ValueError, match="or fits several"):
+        predict(model, "Treated with IFN:")
+    with pytest.raises(ValueError, match="cannot do without the cell type"):
+        predict(model, ["Untreated:"], name_cell_type=False)
+
+
+@pytest.mark.parametrize("factor", [20.0, -1.0])
+def test_control_cells_on_any_scale_are_taken_where_the_projection_was_fitted_on_it(
+    cells_of, build, train, predict, conditions, factor, tmp_path
+) -> None:
+    adata = cells_of()
+    adata.X = adata.X * factor
+    scf.pp.pca(adata, 5, values="any")
+    model = train(build(adata))
+    expected = predict(model, conditions.iloc[[0]], control=adata)
+    model.save(tmp_path, control_pool=False)
+    loaded = scf.CaLMFlowModel.load(tmp_path)
+    np.testing.assert_array_equal(predict(loaded, conditions.iloc[[0]], control=adata).X, expected.X)
+
+
+def test_a_model_shares_nothing_with_its_cells_and_its_predictions(cells_of, build, train, predict, conditions) -> None:
+    adata = cells_of()
+    model = train(build(adata))
+    before = predict(model, conditions)
+    expected = before.X.copy()
+    for cells in (adata, before):
+        cells.uns["pca"]["mean"][:] = 100
+        cells.varm["PCs"][:] = 0
+    np.testing.assert_array_equal(predict(model, conditions).X, expected)
+
+
+@pytest.mark.parametrize("n_trajectories", [1, 8])
+def test_no_more_cells_than_asked_for_go_through_together(
+    cells_of, build, train, predict, conditions, monkeypatch, n_trajectories
+) -> None:
+    from sccalmflow.model import _sampling
+
+    model = train(build(cells_of(), n_trajectories=n_trajectories))
+    sizes, rollout = [], _sampling.rollout
+
+    def watched(flow, start, *arguments, **options):
+        sizes.append(len(start) * n_trajectories)
+        return rollout(flow, start, *arguments, **options)
+
+    monkeypatch.setattr(_sampling, "rollout", watched)
+    few = predict(model, conditions, 100, batch_size=24)
+    assert max(sizes) == 24
+    np.testing.assert_allclose(few.X, predict(model, conditions, 100).X, atol=1e-5)

@@ -163,12 +163,42 @@ def test_a_save_that_breaks_off_cannot_be_loaded_as_a_mixture(trained, tmp_path:
     from sccalmflow.model import _folder
 
     trained.save(tmp_path)
-    monkeypatch.setattr(_folder.json, "dumps", lambda *args, **kwargs: 1 / 0)
+    monkeypatch.setattr(_folder.Path, "write_text", lambda *args, **kwargs: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         trained.save(tmp_path, overwrite=True)
     monkeypatch.undo()
     with pytest.raises(FileNotFoundError, match="config.json"):
         scf.CaLMFlowModel.load(tmp_path)
+
+
+def test_a_model_that_cannot_be_written_leaves_the_one_that_is_there(trained, tmp_path: Path, monkeypatch) -> None:
+    from sccalmflow.model import _folder
+
+    trained.save(tmp_path)
+    monkeypatch.setattr(_folder.json, "dumps", lambda *args, **kwargs: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        trained.save(tmp_path, overwrite=True)
+    monkeypatch.undo()
+    scf.CaLMFlowModel.load(tmp_path)
+
+
+def test_settings_may_be_numbers_of_numpy(cells_of, build, train, tmp_path: Path) -> None:
+    model = train(build(cells_of(), n_hidden=np.int64(16), n_steps=np.int64(2), omit_probability=np.float32(0.5)))
+    model.save(tmp_path)
+    assert scf.CaLMFlowModel.load(tmp_path).settings == model.settings
+
+
+def test_a_loaded_model_stays_as_it_is_when_its_folder_changes(
+    trained, predict, conditions, cells_of, build, train, tmp_path: Path
+) -> None:
+    trained.save(tmp_path / "one")
+    train(build(cells_of(seed=7))).save(tmp_path / "two")
+    model = scf.CaLMFlowModel.load(tmp_path / "one")
+    before = predict(model, conditions).X
+    for file in (tmp_path / "two").iterdir():
+        # In place, as cp does.
+        (tmp_path / "one" / file.name).write_bytes(file.read_bytes())
+    np.testing.assert_array_equal(predict(model, conditions).X, before)
 
 
 # Folders of strangers

@@ -343,3 +343,41 @@ def test_a_loss_that_is_never_finite_leaves_the_model_untrained_with_its_first_w
     assert_same(weights(model), before)
     with pytest.raises(RuntimeError, match="not been trained"):
         predict(model, CONDITION)
+
+
+@pytest.mark.parametrize("refit", [False, True])
+def test_conditions_that_the_weights_have_not_been_trained_on_are_unseen(
+    cells_of, build, train, predict, refit
+) -> None:
+    model = build(cells_of())
+    held = pd.DataFrame(_fit.choose_validation(model._data, model._state.schema, 0.1, 0), columns=list(CONDITION))
+    train(model, validation_size=0.1, refit=refit)
+    pred = predict(model, held)
+    assert set(pred.obs["novelty"]) == {"seen" if refit else "unseen combination"}
+    # As of any unseen combination, the type is not named.
+    assert {prompt.startswith("Generate a cell ") for prompt in pred.obs["prompt"]} == {not refit}
+    assert set(predict(model, CONDITION).obs["novelty"]) == {"seen"}
+    train(model, validation_size=0)
+    assert set(predict(model, held).obs["novelty"]) == {"seen"}
+    # What they once were trained on stays seen.
+    train(model, validation_size=0.1, refit=False)
+    assert set(predict(model, held).obs["novelty"]) == {"seen"}
+
+
+@pytest.mark.parametrize("n_alone", [1, 24 * 18])
+def test_sentences_of_single_cells_do_not_stop_validation(cells_of, build, train, n_alone) -> None:
+    adata = cells_of(heldout=None)
+    rows = adata.obs[["cell_type", "perturbation", "chronicity"]].itertuples(index=False, name=None)
+    adata.obs["sentence"] = [f"{' '.join(row)} {i if i < n_alone else 'x'}" for i, row in enumerate(rows)]
+    model = train(build(adata, setup={"prompt_key": "sentence"}), validation_size=0.1)
+    assert ("validation_edistance" in model.history) == (n_alone == 1)
+
+
+def test_resuming_a_run_that_stopped_early_changes_nothing(cells_of, build, train, monkeypatch, tmp_path: Path) -> None:
+    options = {"max_epochs": 9, "min_epochs": 1, "patience": 2, "validation_size": 0.1, "refit": False}
+    scripted(monkeypatch, [9.0, 1.0, 2.0, 3.0])
+    whole = train(build(cells_of()), checkpoint_dir=str(tmp_path), **options)
+    scripted(monkeypatch, [0.5] * 9)
+    again = train(build(cells_of()), checkpoint_dir=str(tmp_path), resume=True, **options)
+    assert_same(weights(again), weights(whole))
+    assert len(again.history["validation_edistance"]) == 4

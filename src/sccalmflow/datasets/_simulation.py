@@ -80,7 +80,8 @@ def simulated_cytokines(
     n_genes
         Number of genes, at least 100.
     interaction
-        Share of the response's variance that is interaction, from 0 (responses add up on the log scale) to below 1.
+        Share of the response's variance that is interaction, from 0 (responses add up on the log scale) to 0.7, beyond
+        which counts grow larger than those of any cell.
         At 0.3 adding the average response to the control cells of a context is a decent prediction and clearly not a
         perfect one, as for interferon in blood cells.
     seed
@@ -121,8 +122,8 @@ def simulated_cytokines(
         raise ValueError(f"cells_per_condition is {cells_per_condition}; at least one cell is needed.")
     if n_genes < 100:
         raise ValueError(f"n_genes is {n_genes}; markers and programs need at least 100 genes.")
-    if not 0 <= interaction < 1:
-        raise ValueError(f"interaction is {interaction}; it is a share of variance, from 0 to below 1.")
+    if not 0 <= interaction <= 0.7:
+        raise ValueError(f"interaction is {interaction}; it is a share of variance, from 0 to 0.7.")
     rng = np.random.default_rng(seed)
     truth = _draw_truth(rng, n_genes, interaction)
     codes = _draw_conditions(rng, cells_per_condition)

@@ -83,11 +83,12 @@ class TrainingOptions:
 def choose_validation(data: TrainingData, schema: Schema, share: float, seed: int) -> list[Labels]:
     """Conditions of the training split to validate on, each label of which still occurs in the rest.
 
-    Returns as many as ``share`` asks for, at least one, or as many as there can be, which may be none.
+    Returns as many as ``share`` asks for, at least one, or as many as there can be, which may be none. Cells count that
+    share their sentence with another: of a single cell there is no E-distance.
     """
     n_cells: Counter[Labels] = Counter()
     for condition, rows in zip(data.conditions, data.members, strict=True):
-        n_cells[condition.labels] += len(rows)
+        n_cells[condition.labels] += len(rows) if len(rows) > 1 else 0
     return draw_validation(
         n_cells,
         schema.keys.index(schema.perturbation_key),
@@ -114,6 +115,8 @@ class Fitter:
         self.settings, self.book, self.options = settings, book, options
         self.history: History = {}
         self.best: dict[str, Tensor] | None = None
+        # Conditions that the weights have not been trained on.
+        self.left_out: list[Labels] = []
         self.refits = bool(options.refit)
 
     def run(self) -> None:
@@ -148,11 +151,13 @@ class Fitter:
             return
         logger.info("Validating on %s.", "; ".join(map(self.schema.describe, held)))
         self.refits = self._are_missed(held) if options.refit is None else options.refit
+        self.left_out = held
         n_epochs = self._search(held)
         if self.refits:
             logger.info("Best after %d epochs; training on all conditions for as long.", n_epochs)
             self.flow.load_state_dict(start)
             self._fit(self.data, None, n_epochs, "refit")
+            self.left_out = []
 
     def _are_missed(self, held: Sequence[Labels]) -> bool:
         """Whether the validation conditions are a large share of the contexts that training has of a perturbation."""

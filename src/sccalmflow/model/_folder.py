@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from sccalmflow._version import __version__
 from sccalmflow.flow import CausalLM, FlowConfig, VolterraFlow
 from sccalmflow.pp import PCA
 
+from ._data import Condition
 from ._presets import Settings
 from ._schema import Labels, Schema
 
@@ -38,9 +39,9 @@ class ModelState:
     schema, settings, flow, tokenizer, pca
         See their classes.
     seen
-        Conditions of the training split.
+        Conditions of the training split; once trained, those that the weights have been trained on.
     seen_sentences
-        Ready sentences of the training split, where they replaced the template's.
+        Their ready sentences, where these replaced the template's.
     controls
         Control scores (n, D) of each context, at most ``control_pool_size`` cells; empty where they were left out.
     is_trained
@@ -60,11 +61,21 @@ class ModelState:
     is_trained: bool
     history: dict[str, pd.DataFrame]
 
+    def note_training(self, conditions: Sequence[Condition], left_out: Collection[Labels]) -> None:
+        """Keep what the weights have been trained on, in this training or one before."""
+        before = set(self.seen) if self.is_trained else set()
+        seen = [c for c in conditions if c.labels in before or c.labels not in left_out]
+        self.seen = list(dict.fromkeys(condition.labels for condition in seen))
+        self.seen_sentences = sorted({condition.sentence for condition in seen if condition.sentence is not None})
+        self.is_trained = True
+
 
 def save_state(state: ModelState, folder: Path, *, control_pool: bool) -> None:
     """Write a model's folder, over a model that is there."""
     from safetensors.torch import save_file
 
+    # First, lest a value that JSON does not know leave a folder without its config.
+    config = json.dumps(_config(state, control_pool), indent=1, allow_nan=False)
     folder.mkdir(parents=True, exist_ok=True)
     for name in (_CONFIG, _CONTROLS):
         (folder / name).unlink(missing_ok=True)
@@ -76,24 +87,28 @@ def save_state(state: ModelState, folder: Path, *, control_pool: bool) -> None:
         pool = {str(number): scores.contiguous() for number, scores in enumerate(state.controls.values())}
         save_file(pool, folder / _CONTROLS)
     (folder / _TOKENIZER).write_text(state.tokenizer.to_str(), encoding="utf-8")
+    # Last: a folder without it is a save that did not finish.
+    (folder / _CONFIG).write_text(config, encoding="utf-8")
+
+
+def _config(state: ModelState, control_pool: bool) -> dict[str, Any]:
     clm_config = state.flow.clm.backbone.config.to_dict()
-    config = {
+    return {
         "format": _FORMAT,
         "sccalmflow": __version__,
         "schema": state.schema.to_dict(),
         "settings": asdict(state.settings),
         "flow": asdict(state.flow.config),
         "language_model": {key: value for key, value in clm_config.items() if _is_plain(value)},
-        "scale": pca.scale,
-        "var_names": [str(name) for name in pca.var_names],
+        "scale": state.pca.scale,
+        "values": state.pca.values,
+        "var_names": [str(name) for name in state.pca.var_names],
         "seen": state.seen,
         "seen_sentences": state.seen_sentences,
         "contexts": list(state.controls) if control_pool else [],
         "is_trained": state.is_trained,
         "history": {name: _history_to_json(frame) for name, frame in state.history.items()},
     }
-    # Last: a folder without it is a save that did not finish.
-    (folder / _CONFIG).write_text(json.dumps(config, indent=1, allow_nan=False), encoding="utf-8")
 
 
 def load_state(folder: Path) -> ModelState:
@@ -129,8 +144,10 @@ def load_state(folder: Path) -> ModelState:
                 clm.add_adapters(settings.lora_rank)
             flow = VolterraFlow(FlowConfig(**config["flow"]), clm)
         flow.load_state_dict(load_file(folder / _NETWORK))
-        arrays = {name: tensor.numpy() for name, tensor in load_file(folder / _PCA).items()}
-        pca = PCA(**arrays, scale=config["scale"], var_names=np.asarray(config["var_names"], dtype=object))
+        # Copies: what safetensors reads is mapped to the file, and would change with it.
+        arrays = {name: tensor.numpy().copy() for name, tensor in load_file(folder / _PCA).items()}
+        names = np.asarray(config["var_names"], dtype=object)
+        pca = PCA(**arrays, scale=config["scale"], var_names=names, values=config["values"])
         contexts = [tuple(labels) for labels in config["contexts"]]
         pool = load_file(folder / _CONTROLS) if contexts else {}
         return ModelState(
@@ -141,7 +158,7 @@ def load_state(folder: Path) -> ModelState:
             pca=pca,
             seen=[tuple(labels) for labels in config["seen"]],
             seen_sentences=config["seen_sentences"],
-            controls={labels: pool[str(number)] for number, labels in enumerate(contexts)},
+            controls={labels: pool[str(number)].clone() for number, labels in enumerate(contexts)},
             is_trained=config["is_trained"],
             history={name: _history_from_json(name, values) for name, values in config["history"].items()},
         )

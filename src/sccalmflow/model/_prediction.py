@@ -88,7 +88,7 @@ class PredictionMixin:
         seed
             Seed of all draws.
         batch_size
-            Most cells in a forward pass.
+            Most cells in a forward pass; less memory with fewer. Cells of ``n_trajectories`` stay together.
         return_trajectory
             Whether to keep the way from the source to the cell.
         show_progress

@@ -20,6 +20,8 @@ from ._folder import ModelState
 from ._sampling import Request
 from ._schema import Labels, Schema, novelty
 
+_SENTENCES = (Sequence, np.ndarray, pd.Series, pd.Index, pd.Categorical)
+
 
 @contextmanager
 def _naming(argument: str, obs: str) -> Iterator[None]:
@@ -58,13 +60,17 @@ def read_conditions(
         Neither a DataFrame, nor sentences, nor an AnnData.
     """
     schema = state.schema
+    if name_cell_type is False and not schema.can_omit_cell_type:
+        raise ValueError("name_cell_type=False: the template's sentences cannot do without the cell type.")
     frame = conditions.obs if isinstance(conditions, AnnData) else conditions
     if isinstance(frame, str):
         frame = [frame]
+    if isinstance(frame, pd.Series) and set(schema.keys) <= set(frame.index):
+        frame = frame.to_frame().T  # a row of a DataFrame
     if isinstance(frame, pd.DataFrame):
         with _naming("conditions", "conditions" if frame is conditions else "conditions.obs"):
             asked = _from_frame(frame, state, name_cell_type)
-    elif isinstance(frame, Sequence | np.ndarray | pd.Series) and all(isinstance(item, str) for item in frame):
+    elif isinstance(frame, _SENTENCES) and all(isinstance(item, str) for item in frame):
         known = _known_sentences(state)
         asked = [_from_sentence(sentence, known, state) for sentence in dict.fromkeys(frame)]
     else:
@@ -106,8 +112,14 @@ def _from_frame(frame: pd.DataFrame, state: ModelState, name_cell_type: bool | N
 
 
 def _known_sentences(state: ModelState) -> dict[str, Labels]:
-    """Sentences that the template makes of labels seen in training, together or not, with their labels."""
-    return {state.schema.sentence(labels): labels for labels in product(*_known_labels(state))}
+    """Sentences that the template makes of labels seen in training, together or not, with their labels.
+
+    A template need not name all labels: a sentence that fits several conditions is of none of them.
+    """
+    found: dict[str, list[Labels]] = {}
+    for labels in product(*_known_labels(state)):
+        found.setdefault(state.schema.sentence(labels), []).append(labels)
+    return {sentence: fits[0] for sentence, fits in found.items() if len(fits) == 1}
 
 
 def _known_labels(state: ModelState) -> list[list[str]]:
@@ -185,7 +197,7 @@ def _model_genes(control: AnnData, pca: PCA) -> AnnData:
         )
     control = control[:, list(pca.var_names)]
     _checks.finite_values(control.X, where="control.X")
-    if control.X.min() >= 0:
+    if pca.values == "log1p":
         _checks.log_values(control.X, where="control.X")
     return control
 
@@ -226,9 +238,9 @@ def make_requests(
 def _no_controls(labels: Labels | None, sentence: str, schema: Schema, pool: dict[Labels, torch.Tensor]) -> str:
     if labels is None:
         return (
-            f"The sentence {sentence!r} is not one that the template makes of known labels, so the model cannot tell "
-            "which control cells it starts from. Pass control=adata with control cells of that context, or give a "
-            f"DataFrame with the columns {list(schema.keys)} and 'prompt'."
+            f"The sentence {sentence!r} is not one that the template makes of known labels, or fits several, so the "
+            "model cannot tell which control cells it starts from. Pass control=adata with control cells of that "
+            f"context, or give a DataFrame with the columns {list(schema.keys)} and 'prompt'."
         )
     context = schema.describe(schema.context(labels))
     if not pool:

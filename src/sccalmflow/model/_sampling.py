@@ -123,7 +123,8 @@ def sample_scores(
     prefix = flow.read_prompts(prompts.to(device))
 
     blocks = [(r, b) for r in range(len(requests)) for b in range(-(-n_sequences // _BLOCK))]
-    per_batch = max(1, batch_size // (_BLOCK * config.n_trajectories))
+    n_at_once = max(1, batch_size // config.n_trajectories)
+    per_batch = max(1, n_at_once // _BLOCK)
     shape = (config.n_steps + 1, config.dim) if whole_trajectory else (config.dim,)
     cells = torch.empty(len(requests), n_sequences * config.n_trajectories, *shape)
     progress = tqdm(total=len(requests) * n_cells, desc="Predicting", unit=" rollouts", disable=not show_progress)
@@ -131,15 +132,18 @@ def sample_scores(
         batch = blocks[start : start + per_batch]
         sizes = [min(_BLOCK, n_sequences - b * _BLOCK) for _, b in batch]
         draws = [_draws(flow, requests[r], source, seed, b) for r, b in batch]
-        path = rollout(
-            flow,
-            torch.cat([drawn[:size] for (drawn, _), size in zip(draws, sizes, strict=True)]).to(device),
-            torch.cat([noise[:size] for (_, noise), size in zip(draws, sizes, strict=True)]).to(device),
-            prefix=prefix,
-            index=prompt_of[[r for (r, _), size in zip(batch, sizes, strict=True) for _ in range(size)]].to(device),
-            temperature=temperature,
+        drawn, noise = (
+            torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+            for parts in zip(*draws, strict=True)
         )
-        result = (path if whole_trajectory else path[:, :, -1]).cpu()
+        index = prompt_of[[r for (r, _), size in zip(batch, sizes, strict=True) for _ in range(size)]]
+        passes = []
+        # A block can be larger than what memory holds at once.
+        for part in zip(*(whole.split(n_at_once) for whole in (drawn, noise, index)), strict=True):
+            start_cells, own_noise, own_index = (values.to(device) for values in part)
+            path = rollout(flow, start_cells, own_noise, prefix=prefix, index=own_index, temperature=temperature)
+            passes.append((path if whole_trajectory else path[:, :, -1]).cpu())
+        result = torch.cat(passes)
         for (r, b), part in zip(batch, result.split(sizes), strict=True):
             first = b * _BLOCK * config.n_trajectories
             cells[r, first : first + len(part) * config.n_trajectories] = part.flatten(0, 1)

@@ -23,6 +23,7 @@ def check_anndata(adata: AnnData, schema: Schema) -> None:
         raise ValueError("adata is a view of another AnnData. Make it one of its own with adata = adata.copy().")
     _checks.in_memory(adata)
     _checks.unique_names(adata)
+    _check_names(schema)
     _checks.obs_labels(adata, schema.keys)
     _checks.one_of(schema.control, sorted(adata.obs[schema.perturbation_key].astype(str).unique()), "control")
     if schema.prompt_key is not None:
@@ -43,6 +44,22 @@ def check_anndata(adata: AnnData, schema: Schema) -> None:
             f"adata.obsm[{schema.obsm_key!r}] has {scores.shape[1]} components and its projection {pca.n_comps}. "
             "Run sccalmflow.pp.pca(adata) again."
         )
+
+
+def _check_names(schema: Schema) -> None:
+    """Raise where a covariate has the name of something else: of a placeholder, or of what predictions add to obs."""
+    own = {"cell_type": schema.cell_type_key, "perturbation": schema.perturbation_key}
+    if schema.chronicity_key is not None:
+        own["chronicity"] = schema.chronicity_key
+    for key in schema.covariate_keys:
+        if own.get(key, key) != key:
+            raise ValueError(
+                f"covariate_keys names {key!r}, which stands for the column {own[key]!r} in the template. Rename it "
+                f"with adata.obs = adata.obs.rename(columns={{{key!r}: ...}})."
+            )
+    for key in schema.keys:
+        if key in ("novelty", "prompt"):
+            raise ValueError(f"predictions write obs[{key!r}] themselves: rename this column of adata.obs.")
 
 
 def training_data(adata: AnnData, schema: Schema) -> TrainingData:

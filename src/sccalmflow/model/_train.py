@@ -67,8 +67,8 @@ class TrainingMixin:
             Epochs without improvement before training stops; None never stops early.
         refit
             Whether to train once more on all training conditions, for as many epochs as were best. Without it the
-            validation conditions have not been trained on. Default: where they are more than a sixth of the contexts
-            that training has of a perturbation (one of four, say).
+            validation conditions have not been trained on, and are predicted as unseen. Default: where they are more
+            than a sixth of the contexts that training has of a perturbation (one of four, say).
         gradient_clip
             Largest norm of the gradient.
         seed
@@ -108,4 +108,6 @@ class TrainingMixin:
         finally:
             self.module.eval()
             self.history_ = state.history = fitter.history
-            self.is_trained_ = state.is_trained = state.is_trained or fitter.best is not None
+            if fitter.best is not None:
+                state.note_training(self._data.conditions, fitter.left_out)
+            self.is_trained_ = state.is_trained

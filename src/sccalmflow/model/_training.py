@@ -57,6 +57,8 @@ class Validation:
         self.batch = sampler.draw_conditions(torch.arange(len(data.conditions)), n_each, generator)
         self.requests, self.truth = [], []
         for condition, rows in zip(data.conditions, data.members, strict=True):
+            if len(rows) < 2:  # a sentence of its own for one cell, which has no E-distance
+                continue
             controls = data.controls.get(schema.context(condition.labels))
             name = schema.describe(condition.labels)
             is_anchored = source == "control" and condition.sentence is None
@@ -223,6 +225,13 @@ class KeepBest(pl.Callback):
         self.weights: dict[str, Tensor] | None = None
         self.curves: dict[str, list[float]] = {}
 
+    def on_train_start(self, trainer: pl.Trainer, plan: pl.LightningModule) -> None:
+        """A run that had stopped before it was resumed stays stopped."""
+        trainer.should_stop = self._is_over(trainer.current_epoch)
+
+    def _is_over(self, n_done: int) -> bool:
+        return self.patience is not None and n_done - self.n_epochs >= self.patience
+
     def on_train_epoch_end(self, trainer: pl.Trainer, plan: pl.LightningModule) -> None:
         """Compare with the best so far."""
         for name, metric in trainer.callback_metrics.items():
@@ -231,7 +240,7 @@ class KeepBest(pl.Callback):
         if value is None or done <= self.min_epochs or value < self.best:
             self.best, self.n_epochs = math.inf if value is None else float(value), done
             self.weights = deepcopy(cast(FlowTrainingPlan, plan).averaged.module.state_dict())
-        if self.patience is not None and done - self.n_epochs >= self.patience:
+        if self._is_over(done):
             trainer.should_stop = True
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,19 +1,17 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from scipy import linalg, sparse
 
 from sccalmflow import _checks
 
-from ._projection import PCA, names
+from ._projection import PCA, Values, names
 from ._split import training_cells
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
-Values = Literal["log1p", "any"]
 
 # Up to here the covariance of the genes is formed and solved exactly (two seconds for 2,000 genes on one core); beyond,
 # Lanczos iterations are faster, and a square of the genes need not fit into memory.
@@ -63,7 +61,8 @@ def pca(
     ``.varm["PCs"]``
         Orthonormal loadings, ``(n_vars, n_comps)``. The largest entry of each column is positive.
     ``.uns["pca"]``
-        ``mean``, ``scale``, ``variance_ratio``, ``shrinkage`` and ``var_names`` of the fit (see :class:`PCA`).
+        ``mean``, ``scale``, ``variance_ratio``, ``shrinkage``, ``var_names`` and ``values`` of the fit (see
+        :class:`PCA`).
 
     With another ``key_added`` all three have that name.
 
@@ -111,6 +110,7 @@ def pca(
         variance_ratio=variance / total,
         shrinkage=_shrinkage(X, n_comps),
         var_names=np.asarray(adata.var_names, dtype=object),
+        values=values,
     )
     adata.obsm[key_added] = fitted.transform(adata.X)
     fitted.store(adata, key_added)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from sccalmflow import _checks
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+
+Values = Literal["log1p", "any"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +38,8 @@ class PCA:
         same population vary less: in a few thousand cells the 50th component by a fifth.
     var_names
         The genes, in the order of ``mean`` and of the rows of ``loadings``, ``(n_genes,)``.
+    values
+        What the expression of the fit was: "log1p", or "any" finite values.
 
     Examples
     --------
@@ -69,6 +74,7 @@ class PCA:
     variance_ratio: np.ndarray
     shrinkage: np.ndarray
     var_names: np.ndarray
+    values: Values = "log1p"
 
     @property
     def n_comps(self) -> int:
@@ -158,13 +164,15 @@ class PCA:
             The key is "PCs" or "pca", and would overwrite parts of the default projection.
         """
         varm_key, uns_key = names(key)
-        adata.varm[varm_key] = self.loadings
+        # Copies: what is done to one AnnData must not change another, nor a model.
+        adata.varm[varm_key] = self.loadings.copy()
         adata.uns[uns_key] = {
-            "mean": self.mean,
+            "mean": self.mean.copy(),
             "scale": self.scale,
-            "variance_ratio": self.variance_ratio,
-            "shrinkage": self.shrinkage,
-            "var_names": self.var_names,
+            "variance_ratio": self.variance_ratio.copy(),
+            "shrinkage": self.shrinkage.copy(),
+            "var_names": self.var_names.copy(),
+            "values": self.values,
         }
 
     @classmethod
@@ -191,24 +199,26 @@ class PCA:
         """
         varm_key, uns_key = names(key)
         stored = adata.uns.get(uns_key, {})
-        if varm_key not in adata.varm or "shrinkage" not in stored:
+        if varm_key not in adata.varm or "values" not in stored:
+            hint = _checks.suggest(key, adata.obsm.keys())
             raise KeyError(
                 f"adata has no projection of sccalmflow under {key!r} (varm[{varm_key!r}] and uns[{uns_key!r}] with "
-                f"mean, scale, shrinkage).{_checks.suggest(key, adata.obsm.keys())} Run sccalmflow.pp.pca(adata) first."
+                f"mean, scale, shrinkage, values).{hint} Run sccalmflow.pp.pca(adata) first."
             )
-        var_names = np.asarray(stored["var_names"], dtype=object)
+        var_names = np.array(stored["var_names"], dtype=object)
         if not np.array_equal(var_names, np.asarray(adata.var_names, dtype=object)):
             raise ValueError(
                 f"adata has {adata.n_vars} genes that are not, or not in this order, the {len(var_names)} that "
                 f"{key!r} was fitted on. Select genes before sccalmflow.pp.pca(adata), and run it again."
             )
         return cls(
-            mean=np.asarray(stored["mean"]),
-            loadings=np.asarray(adata.varm[varm_key]),
+            mean=np.array(stored["mean"]),
+            loadings=np.array(adata.varm[varm_key]),
             scale=float(stored["scale"]),
-            variance_ratio=np.asarray(stored["variance_ratio"]),
-            shrinkage=np.asarray(stored["shrinkage"]),
+            variance_ratio=np.array(stored["variance_ratio"]),
+            shrinkage=np.array(stored["shrinkage"]),
             var_names=var_names,
+            values=stored["values"],
         )
 
 
