@@ -144,9 +144,7 @@ def evaluate(
     true = true_cells(truth, keys, spaces, values)
     predicted = {name: predicted_cells(one, name, true, keys, spaces, values) for name, one in preds.items()}
     conditions = list(dict.fromkeys(condition for cells in predicted.values() for condition in cells.rows))
-    if any(set(metric.needs) - {"classifier"} or metric.n_top_genes is not None for metric in chosen):
-        remedy = "Add control cells, or name the metrics you want, for example metrics=['edistance', 'mmd']."
-        check_controls(conditions, true, keys, f"metrics of the change need at least 2. {remedy}")
+    _check_controls(chosen, conditions, true, keys)
     known = References(true, keys, conditions, seed)
     if baselines:
         warn_of_missing(known.training, conditions)
@@ -239,6 +237,12 @@ def _of_all(metrics: list[Metric], pool: Pool, known: References, n_keys: int, n
     for method in tqdm(pool.methods, desc="All conditions", unit="method", delay=2):
         report.compare(target, method, "all", [pool.samples(method)])
     return report
+
+
+def _check_controls(metrics: Sequence[Metric], conditions: Sequence[Condition], true: Cells, keys: Keys) -> None:
+    if any(set(metric.needs) - {"classifier"} or metric.n_top_genes is not None for metric in metrics):
+        remedy = "Add control cells, or name the metrics you want, for example metrics=['edistance', 'mmd']."
+        check_controls(conditions, true, keys, f"metrics of the change need at least 2. {remedy}")
 
 
 def _warn_of_partial(predicted: Mapping[str, Cells], conditions: Sequence[Condition]) -> None:
