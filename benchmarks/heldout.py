@@ -129,9 +129,9 @@ def main() -> None:
     for data in arguments.data:
         split = None
         for name in methods_of(arguments.methods):
+            settings = chosen(data, name, arguments.tuning)
             for seed in arguments.seeds:
                 file = arguments.out / f"{data}-{name}-{seed}.json"
-                settings = chosen(data, name, arguments.tuning)
                 found = finished(file, settings)
                 if found is None:
                     split = split or splits.load(data)

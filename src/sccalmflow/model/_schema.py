@@ -32,10 +32,13 @@ class Schema:
     @property
     def roles(self) -> dict[str, str]:
         """Placeholder of the template to column of ``obs``; two roles may share a column."""
+        return self.own_roles | {key: key for key in self.covariate_keys}
+
+    @property
+    def own_roles(self) -> dict[str, str]:
+        """The :attr:`roles` that have names of their own; a covariate goes by the name of its column."""
         roles = {"cell_type": self.cell_type_key, "perturbation": self.perturbation_key}
-        if self.chronicity_key is not None:
-            roles["chronicity"] = self.chronicity_key
-        return roles | {key: key for key in self.covariate_keys}
+        return roles if self.chronicity_key is None else roles | {"chronicity": self.chronicity_key}
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -48,9 +48,7 @@ def check_anndata(adata: AnnData, schema: Schema) -> None:
 
 def _check_names(schema: Schema) -> None:
     """Raise where a covariate has the name of something else: of a placeholder, or of what predictions add to obs."""
-    own = {"cell_type": schema.cell_type_key, "perturbation": schema.perturbation_key}
-    if schema.chronicity_key is not None:
-        own["chronicity"] = schema.chronicity_key
+    own = schema.own_roles
     for key in schema.covariate_keys:
         if own.get(key, key) != key:
             raise ValueError(
