@@ -50,8 +50,8 @@ class Method:
 def calmflow(
     split: Split, settings: Settings, seed: int, n_cells: int, *, preset: str = "default"
 ) -> tuple[ad.AnnData, dict[str, Any]]:
-    """This package's model; settings for "model", "train" and "predict"."""
-    set_up(split)
+    """This package's model; settings for "setup", "model", "train" and "predict"."""
+    set_up(split, **settings.get("setup", {}))
     model = scf.CaLMFlowModel(split.adata, preset=preset, seed=seed, **settings.get("model", {}))
     start = time.perf_counter()
     model.train(seed=seed, **settings.get("train", {}))
@@ -66,14 +66,15 @@ def calmflow(
     }
 
 
-def set_up(split: Split) -> None:
-    """Tell the package which columns are what."""
+def set_up(split: Split, **sentences: str) -> None:
+    """Tell the package which columns are what, and how its sentences read if not by default."""
     scf.CaLMFlowModel.setup_anndata(
         split.adata,
         cell_type_key="cell_type",
         perturbation_key="perturbation",
         chronicity_key="chronicity" if "chronicity" in split.keys else None,
         control=split.control,
+        **sentences,
     )
 
 
@@ -216,6 +217,12 @@ _FROM_CONTROL = tuple(
     named | rate for named in ({}, {"names_cell_type": False}) for rate in ({}, {"lr": 3e-4}, {"lr": 3e-3})
 )
 
+# One vector for each label and no words between them: what one-hot labels are to a network of this width.
+_LABELS_ALONE = {
+    "prompt_template": "[{cell_type} ]{perturbation}[ {chronicity}]",
+    "control_template": "[{cell_type} ]unperturbed[ {chronicity}]",
+}
+
 # What the default could be: `tune.py --methods variants` compares these on validation folds. The one default for all
 # data is then chosen by hand, in the package.
 _VARIANTS = (
@@ -228,11 +235,18 @@ _VARIANTS = (
     {"model": {"n_steps": 2}},
     {"model": {"n_steps": 8}},
     {"model": {"width": 96, "n_heads": 3}},
+    {"model": {"n_layers": 1}},
+    {"model": {"n_layers": 6}},
+    {"model": {"n_space_tokens": 2}},
     {"model": {"dropout": 0.1}},
     {"model": {"decoder": "energy"}},
     {"model": {"n_context_cells": 8}},
     {"model": {"n_trajectories": 4}, "train": {"batch_size": 32}},
     {"model": {"source": "noise"}},
+    {"model": {"path": "straight", "decoder": "variational"}},
+    {"model": {"nll_weight": 1.0}},
+    {"setup": _LABELS_ALONE},
+    {"predict": {"temperature": 0.5}},
     {"train": {"lr": 3e-4}},
     {"train": {"lr": 2e-3}},
 )
