@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +71,6 @@ def main() -> None:
     options.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     options.add_argument("--out", type=Path, default=RESULTS / "unseen")
     arguments = options.parse_args()
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name in arguments.cases:
         split = None

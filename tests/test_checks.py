@@ -91,6 +91,16 @@ def test_obs_labels_refuses_blank_labels() -> None:
         _checks.obs_labels(make(x=["a", "", "  ", "", "b", "c"]), ["x"])
 
 
+def test_obs_labels_refuses_labels_that_differ_in_spaces_alone() -> None:
+    with pytest.raises(ValueError, match=r"differ in spaces alone: 'B', 'B '.*str\.strip\(\)"):
+        _checks.obs_labels(make(x=["B", "B ", "T"] * 2), ["x"])
+
+
+def test_obs_labels_refuses_what_astype_makes_of_missing_labels() -> None:
+    with pytest.raises(ValueError, match="has the label 'nan', .* in 2 cells"):
+        _checks.obs_labels(make(x=["nan", "T", "nan", "B", "B", "B"]), ["x"])
+
+
 def test_obs_labels_reports_a_missing_column_first() -> None:
     with pytest.raises(KeyError, match="no column 'y'"):
         _checks.obs_labels(make(x=["a"] * 6), ["y"])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 _WHOLE = 1e-6
 # log1p of 10,000 counts in one gene is 9.2, of a million 13.8: no library reaches 25.
 _LOG1P_MAX = 25.0
+_OTHER_SCALE = (
+    'Data on another scale, such as cytometry after arcsinh, are taken with values="any" by sccalmflow.pp.pca and '
+    "sccalmflow.tl.evaluate."
+)
 
 
 def suggest(name: str, options: Iterable[str]) -> str:
@@ -50,6 +55,16 @@ def suggest(name: str, options: Iterable[str]) -> str:
     return f" Did you mean {' or '.join(repr(by_lower[match]) for match in close)}?"
 
 
+@contextmanager
+def naming(argument: str, obs: str | None = None) -> Iterator[None]:
+    """Let the errors of these checks, which speak of ``adata``, name the argument that the user gave."""
+    try:
+        yield
+    except (KeyError, ValueError) as error:
+        message = str(error.args[0]).replace("adata.obs[", f"{obs or f'{argument}.obs'}[").replace("adata", argument)
+        raise type(error)(message) from error
+
+
 def one_of(value: str, options: Iterable[str], what: str) -> None:
     """Raise ValueError unless ``value`` is one of ``options``; ``what`` names the argument in the message."""
     known = [str(option) for option in options]
@@ -67,7 +82,7 @@ def obs_keys(adata: AnnData, keys: Sequence[str]) -> None:
 
 
 def obs_labels(adata: AnnData, keys: Sequence[str]) -> None:
-    """Raise unless every key is an ``obs`` column of strings without missing or blank labels."""
+    """Raise unless every key is an ``obs`` column of strings, none missing, blank or told apart by spaces alone."""
     obs_keys(adata, keys)
     for key in keys:
         column = adata.obs[key]
@@ -93,6 +108,30 @@ def obs_labels(adata: AnnData, keys: Sequence[str]) -> None:
                 f"adata.obs[{key!r}] has blank labels ({_listing(blank)}) in {labels[is_blank].sum()} cells. "
                 "Name them, or drop these cells."
             )
+        if "nan" in labels.index:
+            raise ValueError(
+                f"adata.obs[{key!r}] has the label 'nan', which astype(str) makes of missing labels, in "
+                f"{labels['nan']} cells. Label them, or drop these cells."
+            )
+        bare = labels.index.str.strip()
+        twins = labels.index[bare.duplicated(keep=False)]
+        if len(twins):
+            raise ValueError(
+                f"adata.obs[{key!r}] has labels that differ in spaces alone: {_listing(twins)}. Make them one with "
+                f"adata.obs[{key!r}] = adata.obs[{key!r}].astype(str).str.strip().astype('category')."
+            )
+
+
+def dense_array(sample: Any, *, where: str) -> np.ndarray:
+    """The sample as an array; raise TypeError for an AnnData or a sparse matrix, which NumPy would wrap unread."""
+    if hasattr(sample, "obsm"):
+        raise TypeError(
+            f"{where} is an AnnData: give an array of its cells, such as adata.obsm['X_pca'], or compare AnnData with "
+            "sccalmflow.tl.evaluate(pred, truth)."
+        )
+    if sparse.issparse(sample):
+        raise TypeError(f"{where} is sparse: give a dense array, {where}.toarray().")
+    return np.asarray(sample)
 
 
 def finite_values(X: Any, *, where: str) -> None:
@@ -100,8 +139,10 @@ def finite_values(X: Any, *, where: str) -> None:
     _finite(_stored(X), where)
 
 
-def log_values(X: Any, *, where: str) -> None:
+def log_values(X: Any, *, where: str, other_scale: str = _OTHER_SCALE) -> None:
     """Raise ValueError unless ``X`` can be log1p-normalised expression: finite, not negative, not raw counts.
+
+    ``other_scale`` says what to do with values that are none of these, where the default is no help.
 
     Values that are all whole and reach above 1 are counts. Whole values of 0 and 1 only (binarised data) pass, since
     nothing in them tells a count from a log value.
@@ -109,7 +150,9 @@ def log_values(X: Any, *, where: str) -> None:
     values = _stored(X)
     _finite(values, where)
     remedy = "Run sc.pp.normalize_total(adata, target_sum=1e4); sc.pp.log1p(adata)"
-    _not_negative(values, where, f"log1p-normalised expression is never below 0. {remedy} on the raw counts.")
+    _not_negative(
+        values, where, f"log1p-normalised expression is never below 0. {remedy} on the raw counts. {other_scale}"
+    )
     if values.size and values.max() > 1 and _all_whole(values):
         raise ValueError(
             f"{where} holds raw counts (whole numbers up to {values.max():g}), but log1p-normalised values are "

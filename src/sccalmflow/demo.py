@@ -6,15 +6,16 @@ Run as ``python -m sccalmflow.demo --out demo``.
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 from anndata import AnnData
 
 import sccalmflow as scf
+from sccalmflow.validation._command_line import read_folder, read_seed
 
 COLUMNS = {
     "edistance": "E-distance ↓",
@@ -80,16 +81,23 @@ def _figures(pred: AnnData, adata: AnnData, model: scf.CaLMFlowModel, report: pd
     return list(figures)
 
 
-def main() -> None:
-    """Parse the command line and run."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line.
+
+    Parameters
+    ----------
+    arguments
+        What follows the name of the command; those of the process when None.
+    """
     # A demonstration has no screen to draw on; set before matplotlib is first imported.
     os.environ.setdefault("MPLBACKEND", "Agg")
     parser = argparse.ArgumentParser(prog="python -m sccalmflow.demo", description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("demo"), help="folder to write to (default: demo)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the split, training and prediction (default: 0)")
-    arguments = parser.parse_args()
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    run(arguments.out, seed=arguments.seed)
+    parser.add_argument("--out", type=read_folder, default=Path("demo"), help="folder to write to (default: demo)")
+    parser.add_argument(
+        "--seed", type=read_seed, default=0, help="seed of the split, training and prediction (default: 0)"
+    )
+    options = parser.parse_args(arguments)
+    run(options.out, seed=options.seed)
 
 
 if __name__ == "__main__":

@@ -188,6 +188,10 @@ def test_what_cannot_be_predicted_is_refused_with_a_remedy(adata):
         scf.baselines.control(adata, ask("T", "a").iloc[:0], **KEYS)
     with pytest.raises(ValueError, match="missing labels"):
         scf.baselines.control(adata, ask("T", None), **KEYS)
+        with pytest.raises(TypeError, match="conditions is a list: give a DataFrame.*'perturbation' among them"):
+            baseline(adata, [("T", "a")], **KEYS)
+        with pytest.raises(TypeError, match=r"conditions is an AnnData.*conditions.obs\[\[..., 'perturbation'\]\]"):
+            baseline(adata, adata[:1], **KEYS)
     with pytest.raises(ValueError, match="Did you mean 'control'"):
         scf.baselines.control(adata, ask("T", "a"), perturbation_key="perturbation", control="ctrl_control")
     with pytest.raises(KeyError, match="Did you mean 'cell_type'"):

@@ -130,6 +130,14 @@ def test_bad_input_is_refused_before_training(adata):
         generative(adata, asked(), model, validation_size=1, **KEYS)
     with pytest.raises(ValueError, match="context 'TT' has no training control cells"):
         generative(adata, asked(("TT", "a")), model, **KEYS)
+    with pytest.raises(TypeError, match="conditions is a list: give a DataFrame"):
+        generative(adata, [("T", "a")], model, **KEYS)
+    with pytest.raises(TypeError, match=r"model is the class FlowMatching: give .* FlowMatching\(\)"):
+        generative(adata, asked(), FlowMatching, **KEYS)
+    with pytest.raises(TypeError, match="model is a str"):
+        generative(adata, asked(), "cfm", **KEYS)
+    with pytest.raises(ValueError, match="seed=-1 must not be negative"):
+        generative(adata, asked(), model, seed=-1, **KEYS)
     with pytest.raises(ValueError, match="score_every=0"):
         generative(adata, asked(), model, score_every=0, **KEYS)
     with pytest.raises(ValueError, match="Diffusion starts from noise"):

@@ -210,6 +210,11 @@ def test_bad_settings_are_refused():
             FlowMatching(**options)
     with pytest.raises(ValueError, match="n_diffusion_steps=1"):
         Diffusion(n_diffusion_steps=1)
+    for name in ("width", "n_layers", "n_updates", "batch_size", "n_solver_steps"):
+        with pytest.raises(TypeError, match=f"{name}=20.0 must be a whole number"):
+            FlowMatching(**{name: 20.0})
+    with pytest.raises(TypeError, match="n_diffusion_steps=20.0 must be a whole number"):
+        Diffusion(n_diffusion_steps=20.0)
 
 
 def test_bad_data_is_refused_before_training():
@@ -253,6 +258,8 @@ def test_bad_requests_are_refused():
         model.sample(3, np.eye(10))
     with pytest.raises(TypeError, match="condition is sparse"):
         model.sample(3, sparse.csr_matrix(np.eye(10)[:3]))
+    with pytest.raises(TypeError, match="n=3.0 must be a whole number"):
+        model.sample(3.0, np.eye(10)[0])
     with pytest.raises(ValueError, match="n=0"):
         model.sample(0, np.eye(10)[0])
     with pytest.raises(ValueError, match="trained without conditions"):

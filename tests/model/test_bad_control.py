@@ -73,3 +73,40 @@ def test_control_cells_may_be_a_view_or_sparse(trained, predict, conditions, ada
 def test_control_of_another_kind_is_refused(trained, predict, conditions) -> None:
     with pytest.raises(TypeError, match="control is a DataFrame.*AnnData"):
         predict(trained, conditions, control=conditions)
+
+
+def test_control_cells_without_the_column_of_perturbations_are_all_taken_with_a_warning(
+    trained, predict, conditions, control
+) -> None:
+    renamed = control.copy()
+    renamed.obs = renamed.obs.rename(columns={"perturbation": "perturbations"})
+    expected = predict(trained, conditions, control=control)
+    with pytest.warns(UserWarning, match=r"no column 'perturbation', so all \d+ cells.*Did you mean 'perturbations'"):
+        found = predict(trained, conditions, control=renamed)
+    np.testing.assert_array_equal(found.X, expected.X)
+
+
+def test_control_cells_of_no_context_that_is_asked_for_give_a_warning(trained, predict, conditions, control) -> None:
+    asked = conditions[conditions["cell_type"] == conditions["cell_type"].iloc[0]]
+    others = control[control.obs["cell_type"] != asked["cell_type"].iloc[0]].copy()
+    with pytest.warns(UserWarning, match="none of which is asked for: predictions start from the model's own"):
+        found = predict(trained, asked, control=others)
+    np.testing.assert_array_equal(found.X, predict(trained, asked).X)
+
+
+def test_a_free_sentence_from_cells_of_several_contexts_gives_a_warning(trained, predict, control) -> None:
+    with pytest.warns(UserWarning, match="cells of 6 contexts .* a free sentence starts from all of them"):
+        predict(trained, ["A quite different sentence"], control=control)
+
+
+@pytest.mark.parametrize("slip", ["without its colon", "in lower case", "with more spaces"])
+def test_a_sentence_that_is_nearly_the_templates_is_free_text_with_a_warning(trained, predict, control, slip) -> None:
+    known = "Generate a B cell stimulated with IFN and exposure acute:"
+    sentence = {
+        "without its colon": known[:-1],
+        "in lower case": known.lower(),
+        "with more spaces": known.replace("cell", "cell "),
+    }[slip]
+    one = control[(control.obs["cell_type"] == "B") & (control.obs["chronicity"] == "acute")].copy()
+    with pytest.warns(UserWarning, match=f"free text: the sentence that the model knows is {known!r}"):
+        predict(trained, [sentence], control=one)

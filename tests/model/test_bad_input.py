@@ -1,5 +1,6 @@
 """What a user can get wrong: an error before any work, which names the value and says what to do."""
 
+import warnings
 from pathlib import Path
 
 import anndata as ad
@@ -317,3 +318,38 @@ def test_a_covariate_by_the_name_of_something_else_is_refused(adata, build, setu
     adata.obs["fine"] = adata.obs["novelty"] = adata.obs["cell_type"]
     with pytest.raises(ValueError, match=message):
         build(adata, setup=setup)
+
+
+# What is no error, or not at once
+
+
+def test_components_that_were_fitted_before_cells_were_held_out_give_a_warning(adata) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        setup(adata)
+        scf.CaLMFlowModel(adata, width=16, n_layers=1, n_heads=2)
+    adata.obs["split"] = np.where(adata.obs["cell_type"] == "B", "heldout", "train")
+    setup(adata)
+    with pytest.warns(UserWarning, match=r"fitted on other cells than the training split's.*run it again"):
+        scf.CaLMFlowModel(adata, width=16, n_layers=1, n_heads=2)
+
+
+def test_training_cells_that_are_all_control_cells_are_refused(adata) -> None:
+    adata.obs["split"] = np.where(adata.obs["perturbation"] == "control", "train", "heldout")
+    setup(adata)
+    with pytest.raises(ValueError, match=r"training cells are control cells \('control'\): there is no perturbation"):
+        scf.CaLMFlowModel(adata)
+
+
+@pytest.mark.parametrize("is_named", [False, True])
+def test_covariates_that_neither_a_sentence_nor_a_source_shows_give_a_warning(adata, is_named: bool) -> None:
+    adata.obs["donor"] = np.where(np.arange(adata.n_obs) % 2, "D1", "D2")
+    names = {
+        "prompt_template": "A {cell_type} cell of {donor} under {perturbation}",
+        "control_template": "A {cell_type} cell of {donor}",
+    }
+    setup(adata, covariate_keys=["donor"], **(names if is_named else {}))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        scf.CaLMFlowModel(adata, source="noise", width=16, n_layers=1, n_heads=2)
+    assert any("No sentence names donor" in str(one.message) for one in caught) != is_named

@@ -1,3 +1,4 @@
+import logging
 from collections import Counter
 from itertools import product
 from pathlib import Path
@@ -381,3 +382,20 @@ def test_resuming_a_run_that_stopped_early_changes_nothing(cells_of, build, trai
     again = train(build(cells_of()), checkpoint_dir=str(tmp_path), resume=True, **options)
     assert_same(weights(again), weights(whole))
     assert len(again.history["validation_edistance"]) == 4
+
+
+def test_training_prints_no_notes_of_lightning_and_leaves_its_log_as_it_was(cells_of, build, train, capfd) -> None:
+    log = logging.getLogger("lightning.pytorch")
+    level = log.level
+    train(build(cells_of()))
+    assert capfd.readouterr() == ("", "")
+    assert log.level == level
+
+
+def test_beside_its_bars_training_says_what_it_validates_on_and_that_it_starts_again(
+    cells_of, build, train, capfd
+) -> None:
+    train(build(cells_of()), validation_size=0.1, max_epochs=2, refit=True, show_progress=True)
+    said = capfd.readouterr().out
+    assert "Validating on " in said
+    assert "Best after 2 epochs; training on all conditions for as long." in said

@@ -82,6 +82,17 @@ def test_de_genes_ranks_genes_that_never_vary_last(pred, adata):
     assert adata.var_names[0] not in [tick.get_text() for tick in ax.get_yticklabels()]
 
 
+def test_de_genes_speaks_of_log1p_only_where_the_data_do(pred, adata):
+    labels = []
+    for values in ("log1p", "any", None):
+        truth = adata.copy()
+        if values is not None:
+            scf.pp.pca(truth, n_comps=3, values=values)
+            truth.obsm["X_pca"] = adata.obsm["X_pca"]
+        labels.append(scf.pl.de_genes(pred, truth)[0].get_xlabel())
+    assert labels == ["change (log1p)", "change", "change"]
+
+
 @pytest.mark.parametrize("plot", [scf.pl.correlation, scf.pl.de_genes])
 def test_changes_are_drawn_on_given_axes_and_bad_input_is_refused(plot, pred, adata):
     one, ax = pred[pred.obs["perturbation"] == "IFN"].copy(), plt.figure().gca()

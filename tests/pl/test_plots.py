@@ -72,6 +72,27 @@ def test_evaluation_draws_chosen_metrics_on_given_axes_and_without_intervals(rep
         scf.pl.evaluation(report.drop(columns="ci_low"))
 
 
+def test_evaluation_takes_one_metric_by_name_and_refuses_what_is_no_report(report, pred):
+    (ax,) = scf.pl.evaluation(report, metrics="edistance")
+    assert ax.get_title() == "edistance"
+    with pytest.raises(TypeError, match="report is an AnnData: pass the DataFrame that tl.evaluate returns"):
+        scf.pl.evaluation(pred)
+    with pytest.raises(TypeError, match="report is a dict"):
+        scf.pl.evaluation({"mine": pred})
+
+
+def test_evaluation_keeps_the_legend_off_the_data_of_given_axes(report):
+    figure, axes = plt.subplots(1, 2, figsize=(9, 4))
+    scf.pl.evaluation(report, metrics=["edistance", "r2"], axes=axes)
+    figure.savefig(io.BytesIO())
+    legend = axes[0].get_legend().get_window_extent()
+    assert axes[0].get_window_extent().y0 <= legend.y0
+    lowest = min(axes[0].transData.transform(line.get_xydata())[:, 1].min() for line in axes[0].lines[1:-1])
+    assert legend.y1 < lowest
+    # Panels beside each other keep their rows on one height.
+    assert axes[0].get_ylim() == axes[1].get_ylim()
+
+
 def test_evaluation_tells_all_baselines_apart_and_wraps_many_metrics():
     methods = ["mine", "control", "additive", "perturbed_mean", "nearest", "linear", "ceiling"]
     names = [f"metric {i}" for i in range(14)]
@@ -140,6 +161,16 @@ def test_long_titles_stay_clear_of_the_legend_in_the_first_picture(plot, pred, a
     assert ax.get_tightbbox().y0 >= 0
 
 
+@pytest.mark.parametrize(
+    "plot", [scf.pl.correlation, scf.pl.de_genes, scf.pl.leiden_composition, scf.pl.trajectory, scf.pl.umap]
+)
+def test_what_is_no_anndata_is_refused_by_name(plot, pred, adata):
+    with pytest.raises(TypeError, match="pred is a dict: pass an AnnData of predicted cells, one prediction at a time"):
+        plot({"a": pred}, adata)
+    with pytest.raises(TypeError, match="truth is a DataFrame: pass an AnnData of all measured cells"):
+        plot(pred, adata.obs)
+
+
 def test_history_pairs_training_and_validation_and_prefers_epochs_to_steps():
     epochs = pd.Index(range(3), name="epoch")
     curves = {
@@ -158,6 +189,48 @@ def test_history_pairs_training_and_validation_and_prefers_epochs_to_steps():
         assert [line.get_label() for line in axes[0].lines] == ["train", "validation"]
         np.testing.assert_array_equal(axes[0].lines[0].get_ydata(), [3, 2, 1])
     assert len(scf.pl.history(curves, quantities=["elbo"])) == 1
+
+
+@pytest.mark.parametrize("n_epochs", [1, 3, 20, 300])
+def test_history_counts_whole_epochs_from_one_without_an_offset(n_epochs):
+    loss = 1.3656 + 1e-5 * np.random.default_rng(0).random(n_epochs)
+    for first in (0, 1):
+        index = pd.RangeIndex(first, first + n_epochs, name="epoch")
+        (ax,) = scf.pl.history(pd.DataFrame({"train_loss": loss}, index=index))
+        np.testing.assert_array_equal(ax.lines[0].get_xdata(), np.arange(1, n_epochs + 1))
+        ax.figure.savefig(io.BytesIO())
+        low, high = ax.get_xlim()
+        ticks = [tick for tick in ax.get_xticks() if low <= tick <= high]
+        assert ticks and all(tick in range(1, n_epochs + 1) for tick in ticks)
+        assert {axis.get_offset_text().get_text() for axis in (ax.xaxis, ax.yaxis)} == {""}
+
+
+def test_history_counts_epochs_of_all_curves_alike_and_steps_as_they_are():
+    curves = {
+        "train_loss": pd.DataFrame({"x": [3.0, 2.0, 1.0]}, index=pd.RangeIndex(3, name="epoch")),
+        "validation_score": pd.DataFrame({"x": [0.5]}, index=pd.Index([2], name="epoch")),
+        "train_rate_step": pd.DataFrame({"x": [1.0, 2.0]}, index=pd.RangeIndex(2, name="step")),
+    }
+    lines = [ax.lines[0].get_xdata().tolist() for ax in scf.pl.history(curves)]
+    assert lines == [[1, 2, 3], [3], [0, 1]]
+
+
+def test_history_leaves_the_scale_of_given_axes():
+    ax = plt.figure().gca()
+    ax.set_yscale("log")
+    scf.pl.history(pd.DataFrame({"train_loss": [3.0, 2.0, 1.5]}), quantities="loss", axes=ax)
+    assert ax.get_yscale() == "log"
+
+
+def test_history_refuses_reports_predictions_and_single_numbers(report, pred):
+    with pytest.raises(TypeError, match="no numbers by epoch in 'cell_type'; pass a trained model"):
+        scf.pl.history(report)
+    with pytest.raises(TypeError, match="model is an AnnData; pass a trained model"):
+        scf.pl.history(pred)
+    with pytest.raises(TypeError, match=r"model\['mine'\] is an AnnData"):
+        scf.pl.history({"mine": pred})
+    with pytest.raises(TypeError, match="no numbers by epoch in 'loss'"):
+        scf.pl.history(pd.DataFrame({"loss": [1.0, 2.0]}, index=["IFN", "IL-6"]))
 
 
 def test_history_says_what_it_needs():

@@ -97,10 +97,16 @@ def test_errors_come_before_work() -> None:
     adata = make()
     with pytest.raises(ValueError, match="n_top_genes is 0"):
         pp.highly_variable_genes(adata, n_top_genes=0)
+    with pytest.raises(TypeError, match="n_top_genes=100.0 must be a whole number"):
+        pp.highly_variable_genes(adata, n_top_genes=100.0)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="flavor is 'variances'.*Did you mean 'variance'"):
         pp.highly_variable_genes(adata, flavor="variances")
     with pytest.raises(KeyError, match="Did you mean 'split'.*split_key=None"):
         pp.highly_variable_genes(adata, split_key="splt")
+    negative = ad.AnnData(np.arcsinh(np.random.default_rng(0).normal(size=(9, 4))))
+    with pytest.raises(ValueError, match="negative values.*needs no choice of genes") as error:
+        pp.highly_variable_genes(negative, split_key=None)
+    assert "values=" not in str(error.value)  # it has no such argument
     adata.X = np.round(np.expm1(adata.X.toarray()))
     with pytest.raises(ValueError, match="raw counts"):
         pp.highly_variable_genes(adata)

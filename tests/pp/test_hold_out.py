@@ -45,7 +45,7 @@ def test_whatever_is_held_out_stays_answerable(seed, types, perturbations, chron
     for perturbation in {c[1] for c in combinations} - {"control"}:
         contexts = [(c[0], c[2]) for c in combinations if c[1] == perturbation]
         most += min(len(contexts) - 1, sum(context in with_control for context in contexts))
-    with pytest.raises(ValueError, match=f"at most {most} combinations"):
+    with pytest.raises(ValueError, match=f"at most {most} of the "):
         pp.hold_out(adata, n=most + 1, min_cells=1)
     if most == 0:
         return
@@ -92,8 +92,21 @@ def test_small_combinations_are_not_drawn() -> None:
     adata = make(grid(types=2, perturbations=1, chronicities=1))
     adata = adata[np.delete(np.arange(adata.n_obs), np.flatnonzero(adata.obs["cell_type"] == "type 0")[-1])].copy()
     assert rows(pp.hold_out(adata, n=1)) == [("type 1", "drug 0", "time 0")]
-    with pytest.raises(ValueError, match="at most 0 combinations.*needs 21 cells"):
+    with pytest.raises(
+        ValueError, match="at most 0 of the 2 perturbed .*: 2 with fewer than 21 cells .min_cells.; one"
+    ):
         pp.hold_out(adata, n=1, min_cells=21)
+
+
+def test_too_many_combinations_are_refused_with_how_many_cannot_be_held_out_and_why() -> None:
+    combinations = [c for c in grid(3, 4, 1) if c != ("type 0", "control", "time 0")]
+    with pytest.raises(ValueError) as error:
+        pp.hold_out(make(combinations), n=9)
+    # Of 4 drugs in 3 types those in the type without control cells stay, and these 4 are the ones to learn from.
+    assert str(error.value) == (
+        "n is 9, but at most 8 of the 12 perturbed combinations can be held out. These stay in training: 4 without "
+        "control cells ('control') in their own context; one for each of the 4 perturbations, to learn it from."
+    )
 
 
 def test_given_conditions_are_held_out_as_they_are() -> None:
@@ -117,6 +130,13 @@ def given_one(*combination: str) -> pd.DataFrame:
         (given_one("type 0", "drug 9", "time 0"), ValueError, "the perturbation of a condition is 'drug 9'"),
         (given_one("type 0", "drug 0", "time 0")[KEYS[:2]], KeyError, "conditions has no column 'chronicity'"),
         (given_one("type 0", "drug 0", "time 0").iloc[:0], ValueError, "no rows"),
+        (
+            [("type 0", "drug 0", "time 0")],
+            TypeError,
+            "conditions is a list: give a DataFrame with the columns .'cell_t",
+        ),
+        ({"cell_type": ["type 0"]}, TypeError, "conditions is a dict: give a DataFrame"),
+        (given_one("type 0", "drug 0", "time 0").iloc[0], TypeError, "conditions is a Series: give a DataFrame"),
     ],
 )
 def test_given_conditions_are_checked(conditions: pd.DataFrame, error: type[Exception], message: str) -> None:
@@ -134,7 +154,7 @@ def test_given_conditions_must_exist_and_leave_their_labels_in_training() -> Non
     with pytest.raises(ValueError, match="no training cells with 'drug 1' in any other context.*write adata.obs"):
         pp.hold_out(adata, conditions=given_one("type 1", "drug 1", "time 0"))
     adata = make([c for c in grid(2, 2, 1) if c != ("type 0", "control", "time 0")], cells=1)
-    with pytest.raises(ValueError, match="has no control cells .'control'. of its context"):
+    with pytest.raises(ValueError, match="has no control cells .'control'. of its context.*Leave it out of conditions"):
         pp.hold_out(adata, conditions=given_one("type 0", "drug 1", "time 0"))
 
 
@@ -154,6 +174,13 @@ def test_arguments_are_checked_first() -> None:
         pp.hold_out(adata, control="contrl")
     with pytest.raises(ValueError, match="perturbation_key .* is 'drug'"):
         pp.hold_out(adata, perturbation_key="drug")
+    with pytest.raises(TypeError, match="n is a DataFrame: give a whole number, or combinations .* as conditions="):
+        pp.hold_out(adata, given_one("type 0", "drug 0", "time 0"))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="n is 1.5: give a whole number"):
+        pp.hold_out(adata, n=1.5)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"keys is the string 'cell_type'.*\['cell_type'\]"):
+        pp.hold_out(adata, keys="cell_type")
+    assert len(pp.hold_out(adata, n=np.int64(2), min_cells=1)) == 2  # type: ignore[arg-type]
     adata.obs["cell_type"] = range(adata.n_obs)
     with pytest.raises(ValueError, match="not strings"):
         pp.hold_out(adata)

@@ -155,7 +155,7 @@ def test_signs_are_fixed_by_the_largest_loading() -> None:
 def test_a_protein_panel_below_zero_needs_values_any_and_keeps_all_its_components() -> None:
     rng = np.random.default_rng(0)
     adata = ad.AnnData(np.arcsinh(rng.normal(0, 3, (50, 6))).astype(np.float32))
-    with pytest.raises(ValueError, match="negative values"):
+    with pytest.raises(ValueError, match="negative values.*values=.any. by sccalmflow.pp.pca"):
         pp.pca(adata, n_comps=6, split_key=None)
     pp.pca(adata, n_comps=6, split_key=None, values="any")
     np.testing.assert_allclose(pp.reconstruct(adata), adata.X, atol=1e-5)
@@ -230,6 +230,15 @@ def test_without_a_split_the_error_says_hold_out_or_none() -> None:
 def test_n_comps_out_of_bounds_names_the_bounds(n_comps: int) -> None:
     with pytest.raises(ValueError, match=f"n_comps is {n_comps}, but 40 training cells of 20 genes allow 1 to 20"):
         pp.pca(make(), n_comps=n_comps)
+
+
+@pytest.mark.parametrize("n_comps", [10.0, "10", None])
+def test_n_comps_must_be_a_whole_number(n_comps: object) -> None:
+    adata = make()
+    with pytest.raises(TypeError, match=f"n_comps={n_comps!r} must be a whole number"):
+        pp.pca(adata, n_comps=n_comps)  # type: ignore[arg-type]
+    pp.pca(adata, n_comps=np.int64(3))  # type: ignore[arg-type]
+    assert adata.obsm["X_pca"].shape[1] == 3
 
 
 def test_few_cells_bound_the_components_too() -> None:

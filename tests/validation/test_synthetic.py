@@ -231,6 +231,12 @@ def test_what_the_paper_prints_belongs_to_tasks_of_its_tables():
     assert len(PRINTED) == 6 + 6 + 3
 
 
+def test_tasks_of_no_table_that_is_asked_for_are_refused(tiny, tmp_path, capsys):
+    with pytest.raises(ValueError, match="no table that was asked for has one of these --tasks"):
+        run(tmp_path, "--table", "1", "--tasks", "moons_to_8gaussians")
+    assert "are in" not in capsys.readouterr().out
+
+
 def test_unknown_names_are_refused(tmp_path, capsys):
     with pytest.raises(SystemExit):
         synthetic.main(["--tasks", "circles", "--out", str(tmp_path / "new")])

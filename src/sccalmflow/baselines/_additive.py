@@ -45,6 +45,8 @@ def additive(
 
     Raises
     ------
+    TypeError
+        ``conditions`` is not a DataFrame.
     KeyError
         A key is not a column of ``adata.obs``.
     ValueError

@@ -44,6 +44,8 @@ def control(
 
     Raises
     ------
+    TypeError
+        ``conditions`` is not a DataFrame.
     KeyError
         A key is not a column of ``adata.obs``.
     ValueError

@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from ._draws import Batch
-from ._generative_model import GenerativeModel
+from ._generative_model import GenerativeModel, at_least
 from ._network import ActivationName, ConditionalMLP
 
 
@@ -42,8 +42,8 @@ class Diffusion(GenerativeModel):
     ------
     ImportError
         diffusers is not installed (``pip install "sccalmflow[baselines]"``).
-    ValueError
-        An unknown name or a number out of bounds.
+    TypeError, ValueError
+        An unknown name, a number out of bounds, or one that should be whole.
 
     Examples
     --------
@@ -66,8 +66,7 @@ class Diffusion(GenerativeModel):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.n_diffusion_steps < 2:
-            raise ValueError(f"n_diffusion_steps={self.n_diffusion_steps} must be at least 2.")
+        at_least(2, "n_diffusion_steps", self.n_diffusion_steps)
         self._scheduler = _scheduler(self.n_diffusion_steps)
 
     @property

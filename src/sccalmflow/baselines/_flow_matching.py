@@ -13,7 +13,7 @@ from sccalmflow import _checks
 
 from ._coupling import CouplingName, partners
 from ._draws import Batch
-from ._generative_model import GenerativeModel
+from ._generative_model import GenerativeModel, at_least
 from ._network import ConditionalMLP
 
 SolverName = Literal["dopri5", "euler"]
@@ -63,8 +63,8 @@ class FlowMatching(GenerativeModel):
 
     Raises
     ------
-    ValueError
-        An unknown name or a number out of bounds.
+    TypeError, ValueError
+        An unknown name, a number out of bounds, or one that should be whole.
 
     Examples
     --------
@@ -87,8 +87,7 @@ class FlowMatching(GenerativeModel):
         super().__post_init__()
         _checks.one_of(self.coupling, get_args(CouplingName), "coupling")
         _checks.one_of(self.solver, get_args(SolverName), "solver")
-        if self.n_solver_steps < 1:
-            raise ValueError(f"n_solver_steps={self.n_solver_steps} must be at least 1.")
+        at_least(1, "n_solver_steps", self.n_solver_steps)
         if not 0 <= self._sigma < np.inf or (self.coupling == "schroedinger" and self._sigma == 0):
             raise ValueError(f"sigma={self.sigma} must not be negative, nor 0 for a bridge.")
 

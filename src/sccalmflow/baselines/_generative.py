@@ -83,6 +83,8 @@ def generative(
 
     Raises
     ------
+    TypeError
+        ``conditions`` is not a DataFrame, or ``model`` not a model.
     KeyError
         A key is not a column of ``adata.obs``, or there is no projection of :func:`sccalmflow.pp.pca`.
     ValueError
@@ -105,9 +107,14 @@ def generative(
     >>> prediction.n_vars, prediction.uns["sccalmflow"]["method"]
     (100, 'cfm')
     """
+    if not isinstance(model, GenerativeModel):
+        what = f"the class {model.__name__}" if isinstance(model, type) else f"a {type(model).__name__}"
+        raise TypeError(f"model is {what}: give a model with its settings, such as FlowMatching() or Diffusion().")
     _checks.one_of(source, get_args(SourceName), "source")
     if not 0 <= validation_size < 1:
         raise ValueError(f"validation_size={validation_size} must be at least 0 and below 1.")
+    if seed < 0:
+        raise ValueError(f"seed={seed} must not be negative.")
     cells = training(adata, conditions, perturbation_key=perturbation_key, control=control, split_key=split_key)
     if cells.projection is None:
         raise KeyError("adata has no projection of sccalmflow.pp.pca. Run sccalmflow.pp.pca(adata) first.")

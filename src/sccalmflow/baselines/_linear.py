@@ -59,6 +59,8 @@ def linear(
 
     Raises
     ------
+    TypeError
+        ``conditions`` is not a DataFrame.
     KeyError
         A key is not a column of ``adata.obs``.
     ValueError

@@ -167,6 +167,17 @@ def training(
     split_key: str | None,
 ) -> Training:
     """Check the input of a baseline and find its training cells."""
+    if isinstance(conditions, AnnData):
+        # Its obs has other columns too, and only the caller knows which of them make up a condition.
+        raise TypeError(
+            f"conditions is an AnnData: give the columns of its obs that make up a condition, "
+            f"conditions.obs[[..., {perturbation_key!r}]]."
+        )
+    if not isinstance(conditions, pd.DataFrame):
+        raise TypeError(
+            f"conditions is a {type(conditions).__name__}: give a DataFrame, one condition a row, with a column for "
+            f"each key of a condition, {perturbation_key!r} among them."
+        )
     keys = tuple(str(key) for key in conditions.columns)
     _checks.in_memory(adata)
     _checks.not_empty(adata)

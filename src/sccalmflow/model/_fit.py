@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import math
+import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ import pandas as pd
 import torch
 from scvi.train import Trainer
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from sccalmflow import _checks
 from sccalmflow.flow import VolterraFlow
@@ -99,6 +102,20 @@ def choose_validation(data: TrainingData, schema: Schema, share: float, seed: in
     )
 
 
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Without Lightning's notes on hardware that is not there, and its calls of what PyTorch has renamed."""
+    log = logging.getLogger("lightning.pytorch")
+    level = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
+            yield
+    finally:
+        log.setLevel(level)
+
+
 class Fitter:
     """Trains a network on conditions; made once for each call of :meth:`CaLMFlowModel.train`."""
 
@@ -132,7 +149,7 @@ class Fitter:
             self._forget(Path(self.options.checkpoint_dir))
         try:
             # Dropout and Lightning's loaders draw from the global state, which is the user's.
-            with torch.random.fork_rng():
+            with torch.random.fork_rng(), _quiet_lightning():
                 self._run(start)
         finally:
             self.flow.load_state_dict(start if self.best is None else self.best)
@@ -143,21 +160,29 @@ class Fitter:
         if not options.validation_size:
             held = []
         elif not held:
-            logger.info(
-                "No training condition can be held out for validation: training for all %d epochs.", options.max_epochs
+            self._say(
+                f"No training condition can be held out for validation: training for all {options.max_epochs} epochs."
             )
         if not held:
             self._fit(self.data, None, options.max_epochs, "refit")
             return
-        logger.info("Validating on %s.", "; ".join(map(self.schema.describe, held)))
+        more = f" and {len(held) - 5} more" if len(held) > 5 else ""
+        self._say(f"Validating on {'; '.join(map(self.schema.describe, held[:5]))}{more}.")
         self.refits = self._are_missed(held) if options.refit is None else options.refit
         self.left_out = held
         n_epochs = self._search(held)
         if self.refits:
-            logger.info("Best after %d epochs; training on all conditions for as long.", n_epochs)
+            self._say(f"Best after {n_epochs} epochs; training on all conditions for as long.")
             self.flow.load_state_dict(start)
             self._fit(self.data, None, n_epochs, "refit")
             self.left_out = []
+
+    def _say(self, what: str) -> None:
+        """Beside the progress bars where these are shown, since few notebooks show a log."""
+        if self.options.show_progress:
+            tqdm.write(what)
+        else:
+            logger.info(what)
 
     def _are_missed(self, held: Sequence[Labels]) -> bool:
         """Whether the validation conditions are a large share of the contexts that training has of a perturbation."""
@@ -243,6 +268,8 @@ class Fitter:
             # Off: scvi-tools' own checkpoints pickle the model with its AnnData.
             enable_checkpointing=False,
             enable_progress_bar=options.show_progress,
+            # The curves are kept by KeepBest; a logger would add its version to the bar.
+            logger=False,
             limit_val_batches=None if validates else 0,
             benchmark=False,
             log_every_n_steps=1,

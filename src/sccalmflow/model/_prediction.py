@@ -105,7 +105,9 @@ class PredictionMixin:
         Warns
         -----
         UserWarning
-            Training has read no cell with a label (other than the cell type's): a new perturbation, or a misspelt one.
+            Training has read no cell with a label (other than the cell type's): a new perturbation, or a misspelt one;
+            a sentence differs from the template's in capitals, spaces or its last sign alone; ``control`` has no column
+            of perturbations, no cells of a context asked for, or several contexts for a free sentence.
 
         Raises
         ------

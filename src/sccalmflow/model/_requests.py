@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import product
 from typing import NamedTuple
 
@@ -21,16 +20,6 @@ from ._sampling import Request
 from ._schema import Labels, Schema, novelty
 
 _SENTENCES = (Sequence, np.ndarray, pd.Series, pd.Index, pd.Categorical)
-
-
-@contextmanager
-def _naming(argument: str, obs: str) -> Iterator[None]:
-    """Let the errors of the shared checks, which speak of ``adata``, name the argument that the user gave."""
-    try:
-        yield
-    except (KeyError, ValueError) as error:
-        message = str(error.args[0]).replace("adata.obs[", f"{obs}[").replace("adata", argument)
-        raise type(error)(message) from error
 
 
 class Asked(NamedTuple):
@@ -68,7 +57,7 @@ def read_conditions(
     if isinstance(frame, pd.Series) and set(schema.keys) <= set(frame.index):
         frame = frame.to_frame().T  # a row of a DataFrame
     if isinstance(frame, pd.DataFrame):
-        with _naming("conditions", "conditions" if frame is conditions else "conditions.obs"):
+        with _checks.naming("conditions", "conditions" if frame is conditions else "conditions.obs"):
             asked = _from_frame(frame, state, name_cell_type)
     elif isinstance(frame, _SENTENCES) and all(isinstance(item, str) for item in frame):
         known = _known_sentences(state)
@@ -134,7 +123,19 @@ def _from_sentence(sentence: str, known: dict[str, Labels], state: ModelState) -
     if labels is not None:
         control = state.schema.control_sentence(labels, name_cell_type=True)
         return Asked(labels, sentence, novelty(state.schema, labels, state.seen), control)
-    return Asked(None, sentence, "seen" if sentence in state.seen_sentences else "free text")
+    if sentence in state.seen_sentences:
+        return Asked(None, sentence, "seen")
+    like = next((one for one in known if _bare(one) == _bare(sentence)), None)
+    if like is not None:
+        warnings.warn(
+            f"{sentence!r} is read as free text: the sentence that the model knows is {like!r}.", stacklevel=4
+        )
+    return Asked(None, sentence, "free text")
+
+
+def _bare(sentence: str) -> str:
+    """Without what is easily mistyped: capitals, spaces, and the sign at the end."""
+    return " ".join(sentence.casefold().rstrip(" :.").split())
 
 
 def warn_of_new_labels(asked: Sequence[Asked], state: ModelState) -> None:
@@ -166,12 +167,19 @@ def control_scores(control: AnnData, schema: Schema, pca: PCA) -> dict[Labels, t
     """
     if not isinstance(control, AnnData):
         raise TypeError(f"control is a {type(control).__name__}: give an AnnData of control cells.")
-    with _naming("control", "control.obs"):
+    with _checks.naming("control"):
         _checks.not_empty(control)
         _checks.in_memory(control)
         _checks.unique_names(control)
         _checks.obs_labels(control, schema.context_keys)
-    if schema.perturbation_key in control.obs:
+    if schema.perturbation_key not in control.obs:
+        columns = [str(column) for column in control.obs.columns]
+        warnings.warn(
+            f"control.obs has no column {schema.perturbation_key!r}, so all {control.n_obs} cells are taken for "
+            f"control cells.{_checks.suggest(schema.perturbation_key, columns)} If some are perturbed, leave them out.",
+            stacklevel=4,
+        )
+    else:
         is_control = (control.obs[schema.perturbation_key].astype(str) == schema.control).to_numpy()
         if not is_control.any():
             raise ValueError(
@@ -192,8 +200,9 @@ def _model_genes(control: AnnData, pca: PCA) -> AnnData:
     missing = [gene for gene in pca.var_names if gene not in control.var_names]
     if missing:
         raise ValueError(
-            f"control lacks {len(missing)} of the model's {len(pca.var_names)} genes, such as {missing[:5]}. "
-            "Predictions need the genes that the model was trained on, under the same names."
+            f"control lacks {len(missing)} of the model's {len(pca.var_names)} genes, such as {missing[:5]}; its own "
+            f"are called {list(control.var_names[:3])} and so on. Predictions need the genes that the model was "
+            "trained on, under the same names."
         )
     control = control[:, list(pca.var_names)]
     _checks.finite_values(control.X, where="control.X")
@@ -220,6 +229,7 @@ def make_requests(
     if settings.source == "noise" and not settings.n_context_cells:
         return [Request(a.sentence, f"{a.labels}{a.sentence}", None) for a in asked]
     pool = {**state.controls, **given}
+    _warn_of_contexts(asked, schema, given)
     requests = []
     for labels, sentence, new, control_sentence in asked:
         if labels is not None:
@@ -233,6 +243,26 @@ def make_requests(
         name = f"{labels}{sentence}"
         requests.append(Request(sentence, name, scores, control_sentence if is_anchored else None))
     return requests
+
+
+def _warn_of_contexts(asked: Sequence[Asked], schema: Schema, given: dict[Labels, torch.Tensor]) -> None:
+    """Warn where the user's control cells are of none of the contexts asked for, or of several for one sentence."""
+    if not given:
+        return
+    held = "; ".join(map(schema.describe, list(given)[:5]))
+    if any(one.labels is None for one in asked):
+        if len(given) > 1:
+            warnings.warn(
+                f"control holds cells of {len(given)} contexts ({held}), and a free sentence starts from all of them. "
+                "Select those of the context that it means.",
+                stacklevel=4,
+            )
+    elif not any(schema.context(one.labels) in given for one in asked if one.labels is not None):
+        warnings.warn(
+            f"control holds cells of {held}, none of which is asked for: predictions start from the model's own "
+            "control cells.",
+            stacklevel=4,
+        )
 
 
 def _no_controls(labels: Labels | None, sentence: str, schema: Schema, pool: dict[Labels, torch.Tensor]) -> str:

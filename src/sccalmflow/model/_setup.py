@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import torch
 from anndata import AnnData
@@ -14,6 +16,9 @@ from sccalmflow.prompts import check_placeholders
 from ._data import Condition, TrainingData
 from ._presets import Settings
 from ._schema import Labels, Schema
+
+# Of a score, whose deviation is about 1; that of the cells of the fit is rounding.
+_LARGEST_MEAN = 1e-3
 
 
 def check_anndata(adata: AnnData, schema: Schema) -> None:
@@ -79,17 +84,30 @@ def training_data(adata: AnnData, schema: Schema) -> TrainingData:
     conditions = [Condition(condition, sentence or None) for condition, sentence in sorted(groups)]
     members = [torch.tensor(groups[key]) for key in sorted(groups)]
     _check_sizes(conditions, members, schema)
+    if all(schema.is_control(condition.labels) for condition in conditions):
+        raise ValueError(
+            f"all {len(labels)} training cells are control cells ({schema.control!r}): there is no perturbation to "
+            f"learn. {'Hold fewer cells out.' if schema.split_key else 'Add perturbed cells.'}"
+        )
     controls: dict[Labels, list[torch.Tensor]] = {}
     for group, rows in zip(conditions, members, strict=True):
         if schema.is_control(group.labels):
             controls.setdefault(schema.context(group.labels), []).append(rows)
     scores = torch.as_tensor(np.ascontiguousarray(adata.obsm[schema.obsm_key][mask], dtype=np.float32))
+    _check_fit(scores, schema)
     return TrainingData(scores, conditions, members, {context: torch.cat(rows) for context, rows in controls.items()})
 
 
 def check_controls(data: TrainingData, schema: Schema, settings: Settings) -> None:
     """Raise where a training condition has no control cells of its context and the model starts from such cells."""
     if settings.source == "noise" and not settings.n_context_cells:
+        unnamed = [key for key in schema.covariate_keys if key not in schema.template.placeholders]
+        if unnamed and schema.prompt_key is None:
+            warnings.warn(
+                f"No sentence names {', '.join(unnamed)}, and this model starts from noise, so it cannot tell their "
+                f"labels apart. Name them in prompt_template and control_template, as {{{unnamed[0]}}}.",
+                stacklevel=3,
+            )
         return
     lacking = sorted({schema.context(c.labels) for c in data.conditions} - set(data.controls))
     if lacking:
@@ -99,6 +117,16 @@ def check_controls(data: TrainingData, schema: Schema, settings: Settings) -> No
             f"{which} no control cells ({schema.control!r}) in training: {names}. The model starts from control cells "
             "of the same context. Drop the cells of these contexts, merge labels, or build the model with "
             'source="noise" (and n_context_cells=0).'
+        )
+
+
+def _check_fit(scores: torch.Tensor, schema: Schema) -> None:
+    """Warn where the components were not fitted on just these cells, whose scores would then have a mean of 0."""
+    if float(scores.mean(dim=0).abs().max()) > _LARGEST_MEAN:
+        warnings.warn(
+            f"The components in obsm[{schema.obsm_key!r}] were fitted on other cells than the training split's. If "
+            "cells were held out after sccalmflow.pp.pca(adata), it has seen them: run it again.",
+            stacklevel=4,
         )
 
 

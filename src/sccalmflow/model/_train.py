@@ -62,7 +62,7 @@ class TrainingMixin:
             Of AdamW, after a linear warm-up over the first 50 steps.
         validation_size
             Share of the perturbed training conditions to validate on, at least one; 0 trains for ``max_epochs``.
-            Where none can be held out, because each label occurs once, the log says so and it is as if it were 0.
+            Where none can be held out, because each label occurs once, it says so and it is as if it were 0.
         patience
             Epochs without improvement before training stops; None never stops early.
         refit

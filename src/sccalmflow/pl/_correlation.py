@@ -11,7 +11,7 @@ from anndata import AnnData
 from sccalmflow.baselines._training import Condition
 from sccalmflow.tl import delta_slope, pearson_delta
 
-from ._facets import facet_axes, is_small, outer_labels, read_pair, title
+from ._facets import facet_axes, is_small, make_room, outer_labels, read_pair, title
 from ._labels import label_points
 from ._means import Means, means
 from ._style import BLUE, GREY, VERMILLION, legend, tidy
@@ -67,6 +67,8 @@ def correlation(
 
     Raises
     ------
+    TypeError
+        ``pred`` or ``truth`` is no AnnData.
     KeyError, ValueError
         As :func:`sccalmflow.tl.evaluate`, too few ``axes``, fewer than two control cells of a context, or a negative
         ``n_labels``.
@@ -99,6 +101,8 @@ def correlation(
     axes = facet_axes(axes, len(pair.conditions))
     points = [_facet(ax, condition, one) for ax, (condition, one) in zip(axes, found.items(), strict=True)]
     outer_labels(axes, "true change", "predicted change")
+    if not given:
+        make_room(axes)
     legend(axes, axes[0].get_legend_handles_labels()[0], given=given)
     # Where a name fits is known once the facets have their final size.
     axes[0].figure.canvas.figure.draw_without_rendering()

@@ -10,9 +10,9 @@ from anndata import AnnData
 
 from sccalmflow.baselines._training import Condition
 
-from ._facets import facet_axes, is_small, outer_labels, read_pair, title
+from ._facets import facet_axes, is_small, make_room, outer_labels, read_pair, title
 from ._means import Means, means
-from ._style import COLOURS, GREY, PALE, legend, tidy
+from ._style import COLOURS, GREY, PALE, legend, literal, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,10 +35,11 @@ def de_genes(
 ) -> np.ndarray:
     """Draw true and predicted change of the most surely changed genes, one facet per predicted condition.
 
-    The change is the difference of mean log1p expression to the real control cells of the same context. Genes are
-    chosen by Welch's t-test of true against control cells, in which the prediction has no say, and sorted by their true
-    change. Lines are 95 % intervals of the difference of means: they shrink with the number of cells, and say nothing
-    of how sure a model is. A prediction of the wrong sign is a cross.
+    The change is the difference of mean expression to the real control cells of the same context, in log1p where
+    ``truth`` has a projection of :func:`sccalmflow.pp.pca` of such values. Genes are chosen by Welch's t-test of true
+    against control cells, in which the prediction has no say, and sorted by their true change. Lines are 95 % intervals
+    of the difference of means: they shrink with the number of cells, and say nothing of how sure a model is. A
+    prediction of the wrong sign is a cross.
 
     Parameters
     ----------
@@ -65,6 +66,8 @@ def de_genes(
 
     Raises
     ------
+    TypeError
+        ``pred`` or ``truth`` is no AnnData.
     KeyError, ValueError
         As :func:`sccalmflow.tl.evaluate`, too few ``axes``, fewer than two control cells of a context, or ``n_genes``
         below 1.
@@ -98,7 +101,11 @@ def de_genes(
     axes = facet_axes(axes, len(pair.conditions), few=few, many=many)
     for ax, (condition, found) in zip(axes, means(pair).items(), strict=True):
         _facet(ax, condition, found, truth.var_names.to_numpy(), n_genes)
-    outer_labels(axes, "change (log1p)")
+    # Of values on another scale, and of data that do not say theirs, the unit is not known.
+    is_log1p = truth.uns.get("pca", {}).get("values") == "log1p"
+    outer_labels(axes, "change (log1p)" if is_log1p else "change")
+    if not given:
+        make_room(axes)
     legend(axes, _handles(), given=given)
     return axes
 
@@ -133,6 +140,7 @@ def _facet(ax: Axes, condition: Condition, found: Means, names: np.ndarray, n_ge
             zorder=3,
         )
     ax.set_yticks(rows, names[genes], fontsize=5 if small else 7)
+    literal(*ax.get_yticklabels())
     ax.set_ylim(len(genes) - 0.4, -0.6)
     title(ax, condition)
     ax.tick_params(axis="y", length=0)

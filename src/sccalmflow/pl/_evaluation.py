@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ._style import BLACK, GREY, LETTER, MODELS, PALE, as_axes, legend, new_axes, tidy
+from ._inputs import kind
+from ._style import BLACK, GREY, LETTER, MODELS, PALE, as_axes, legend, legend_at_foot, literal, new_axes, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,6 +31,8 @@ _COLUMNS = 5
 # Up to so many rows of a panel are drawn with room to spare.
 _FEW = 12
 _ROUNDING = 1e-9
+# Where the first row, at 0, begins.
+_TOP = -0.6
 # Share of a row's height that its methods take up.
 _SPREAD = 0.6
 
@@ -37,7 +40,7 @@ _SPREAD = 0.6
 def evaluation(
     report: pd.DataFrame,
     *,
-    metrics: Sequence[str] | None = None,
+    metrics: str | Sequence[str] | None = None,
     axes: Axes | Sequence[Axes] | np.ndarray | None = None,
 ) -> np.ndarray:
     """Every metric in a panel, every condition in a row, and their mean at the foot.
@@ -51,9 +54,9 @@ def evaluation(
     report
         What :func:`sccalmflow.tl.evaluate` returned, or the same read back from a CSV file.
     metrics
-        Which to draw, in this order; all by default.
+        Which to draw, one or several in this order; all by default.
     axes
-        One Axes per metric. By default a new figure.
+        One Axes per metric, the first of which holds the legend at its foot. By default a new figure.
 
     Returns
     -------
@@ -61,6 +64,8 @@ def evaluation(
 
     Raises
     ------
+    TypeError
+        ``report`` is no DataFrame.
     ValueError
         A column of the report is missing, a metric that it does not have, or too few ``axes``.
 
@@ -77,6 +82,10 @@ def evaluation(
     """
     from sccalmflow._checks import one_of
 
+    if not isinstance(report, pd.DataFrame):
+        raise TypeError(f"report is {kind(report)}: pass the DataFrame that tl.evaluate returns.")
+    if isinstance(metrics, str):
+        metrics = [metrics]
     needed = ("condition", "method", "metric", "value", "ci_low", "ci_high", "direction", "best")
     missing = [column for column in needed if column not in report]
     if missing:
@@ -95,7 +104,11 @@ def evaluation(
     for ax in axes:
         # Panels beside each other share the labels of the first; anywhere else each needs its own.
         ax.tick_params(axis="y", length=0, labelleft=not any(_left_of(other, ax) for other in axes))
-    legend(axes, axes[0].get_legend_handles_labels()[0], given=given)
+    handles = axes[0].get_legend_handles_labels()[0]
+    if given:
+        _make_room(axes, rows, legend_at_foot(axes[0], handles))
+    else:
+        legend(axes, handles, given=False)
     return axes
 
 
@@ -115,6 +128,14 @@ class _Rows:
     def bottom(self) -> float:
         """Where the last row ends."""
         return max(self.place.values()) + 0.6
+
+
+def _make_room(axes: np.ndarray, rows: _Rows, share: float) -> None:
+    """Move the rows of all panels up by the share of the height that the legend takes, and a little more."""
+    # In a panel lower than its legend some of each is to be seen.
+    above = 1 - min(share + 0.04, 0.7)
+    for ax in axes:
+        ax.set_ylim(_TOP + (rows.bottom - _TOP) / above, _TOP)
 
 
 def _left_of(other: Axes, ax: Axes) -> bool:
@@ -162,7 +183,8 @@ def _panel(ax: Axes, table: pd.DataFrame, rows: _Rows, styles: dict[str, tuple[s
             label=method,
         )
     ax.set_yticks(list(rows.place.values()), list(rows.place))
-    ax.set_ylim(rows.bottom, -0.6)
+    literal(*ax.get_yticklabels())
+    ax.set_ylim(rows.bottom, _TOP)
 
 
 def _title(ax: Axes, metric: str, row: pd.Series) -> None:
@@ -170,7 +192,7 @@ def _title(ax: Axes, metric: str, row: pd.Series) -> None:
     if np.isfinite(best):
         ax.axvline(best, color=GREY, linewidth=0.8, linestyle=":", zorder=0)
     hint = _ARROWS.get(str(row["direction"]), "")
-    ax.set_title(metric, fontsize=10)
+    literal(ax.set_title(metric, fontsize=10))
     ax.set_xlabel(f"{hint} {best:g}" if row["direction"] == "target" else hint, fontsize=8, color="#555555")
     ax.grid(axis="y", color=PALE, linewidth=0.6)
     ax.set_axisbelow(True)

@@ -15,13 +15,16 @@ from sccalmflow.baselines._training import Condition
 from sccalmflow.tl._keys import Keys, resolve_keys
 from sccalmflow.tl._pair import Cells, Space, check_controls, predicted_cells, true_cells
 
-from ._style import as_axes, new_axes
+from ._inputs import need_cells
+from ._style import as_axes, literal, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # More facets than this are drawn smaller.
 _FEW = 9
+# Inches beside a facet that its width allows for.
+_BESIDE = 0.5
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ def read_pair(
     with_control: bool = False,
 ) -> Pair:
     """Check both; ``with_control`` asks for control cells of every context, without which there is no change."""
+    need_cells(pred, truth)
     keys = resolve_keys(
         {"pred": pred},
         truth,
@@ -97,7 +101,24 @@ def is_small(ax: Axes) -> bool:
 def title(ax: Axes, condition: Condition) -> None:
     """Name a facet, in as many lines as its width makes necessary."""
     width = max(14, int(13 * inches(ax)))
-    ax.set_title("\n".join(textwrap.wrap(", ".join(condition), width)), fontsize=7 if is_small(ax) else 9)
+    literal(ax.set_title("\n".join(textwrap.wrap(", ".join(condition), width)), fontsize=7 if is_small(ax) else 9))
+
+
+def make_room(axes: np.ndarray) -> None:
+    """Let a new figure grow by what long titles and names beside the scales would take from its facets."""
+    figure, columns = axes[0].figure, axes[0].get_gridspec().ncols
+    names = [text.get_window_extent().width / figure.dpi for ax in axes for text in ax.get_yticklabels()]
+    # A row of facets is as much higher as its longest title has lines after the first.
+    lines = [_further_lines(ax) for ax in axes]
+    above = sum(max(lines[start : start + columns]) for start in range(0, len(lines), columns))
+    beside = columns * max(0.0, max(names, default=0.0) - _BESIDE)
+    figure.set_size_inches(figure.get_figwidth() + beside, figure.get_figheight() + above)
+
+
+def _further_lines(ax: Axes) -> float:
+    """Inches of all lines of a title but one."""
+    further = ax.get_title().count("\n")
+    return float(ax.title.get_window_extent().height / ax.figure.dpi * further / (further + 1))
 
 
 def outer_labels(axes: np.ndarray, x: str, y: str | None = None) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._style import BLACK, GREY
+from ._style import BLACK, GREY, literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,6 +49,7 @@ def label_points(
     for i, name in zip(chosen, names, strict=True):
         # Not part of the layout, which has been settled without it.
         label = ax.annotate(name, points[i], fontsize=fontsize, color=BLACK, ha="center", va="center", in_layout=False)
+        literal(label)
         size = np.array(label.get_window_extent().size)
         centres, distances = _candidates(everywhere[i], size)
         boxes = np.concatenate([centres - size / 2, centres + size / 2], axis=1)
@@ -101,7 +102,7 @@ def _write(ax: Axes, name: str, point: np.ndarray, centre: np.ndarray, distance:
     offset = (centre - ax.transData.transform(point)) * 72 / ax.figure.dpi
     far = distance > _DISTANCES[0]
     line = {"arrowstyle": "-", "color": GREY, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 1.5} if far else None
-    return ax.annotate(
+    label = ax.annotate(
         name,
         (float(point[0]), float(point[1])),
         xytext=(float(offset[0]), float(offset[1])),
@@ -113,3 +114,5 @@ def _write(ax: Axes, name: str, point: np.ndarray, centre: np.ndarray, distance:
         arrowprops=line,
         in_layout=False,
     )
+    literal(label)
+    return label

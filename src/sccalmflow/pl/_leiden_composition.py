@@ -11,7 +11,7 @@ from anndata import AnnData
 from sccalmflow.baselines._training import Condition
 from sccalmflow.tl import LeidenClassifier
 
-from ._facets import Pair, facet_axes, is_small, outer_labels, read_pair, title
+from ._facets import Pair, facet_axes, is_small, make_room, outer_labels, read_pair, title
 from ._style import BLACK, COLOURS, PALE, legend, tidy
 
 if TYPE_CHECKING:
@@ -70,6 +70,8 @@ def leiden_composition(
 
     Raises
     ------
+    TypeError
+        ``pred`` or ``truth`` is no AnnData.
     KeyError, ValueError
         As :func:`sccalmflow.tl.evaluate`, too few ``axes``, ``resolution`` that is not positive, or ``max_cells`` below
         50.
@@ -110,6 +112,8 @@ def leiden_composition(
         _facet(ax, condition, one)
         ax.set_ylim(0, top)
     outer_labels(axes, "Leiden cluster", "share of cells")
+    if not given:
+        make_room(axes)
     # A facet whose context has no control cells has no dashes.
     drawn = {str(handle.get_label()): handle for ax in axes for handle in ax.get_legend_handles_labels()[0]}
     handles = [drawn[kind] for kind in _ORDER if kind in drawn]

@@ -11,7 +11,7 @@ from anndata import AnnData
 from sccalmflow import _checks
 from sccalmflow.baselines._training import Condition
 
-from ._facets import facet_axes, inches, is_small, outer_labels, read_pair, title
+from ._facets import facet_axes, inches, is_small, make_room, outer_labels, read_pair, title
 from ._style import BLACK, COLOURS, legend, tidy
 
 if TYPE_CHECKING:
@@ -72,6 +72,8 @@ def trajectory(
 
     Raises
     ------
+    TypeError
+        ``pred`` or ``truth`` is no AnnData.
     KeyError, ValueError
         As :func:`sccalmflow.tl.evaluate`, too few ``axes``, a prediction without trajectories, components that it does
         not have, or a negative ``n_paths``.
@@ -92,7 +94,6 @@ def trajectory(
     >>> axes[0].get_xlabel()
     'PC 1'
     """
-    paths = _paths(pred, components)
     if n_paths < 0:
         raise ValueError(f"n_paths is {n_paths}; give 0 for none, or a positive number.")
     pair = read_pair(
@@ -104,6 +105,7 @@ def trajectory(
         control=control,
         split_key=split_key,
     )
+    paths = _paths(pred, components)
     columns = [component - 1 for component in components]
     scores = cast(np.ndarray, pair.true.pcs)
     if paths.shape[2] != scores.shape[1]:
@@ -119,6 +121,8 @@ def trajectory(
         cells = {kind: scores[_some(rows, _SHOWN, rng)][:, columns] for kind, rows in behind.items()}
         _facet(ax, condition, cells, paths[pair.predicted.rows[condition]][:, :, columns], n_paths, rng)
     outer_labels(axes, f"PC {components[0]}", f"PC {components[1]}")
+    if not given:
+        make_room(axes)
     legend(axes, _handles(), given=given)
     return axes
 

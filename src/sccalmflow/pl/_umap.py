@@ -11,7 +11,7 @@ from anndata import AnnData
 from sccalmflow.baselines._training import Condition
 from sccalmflow.tl._umap import new_umap, stored
 
-from ._facets import Pair, facet_axes, inches, read_pair, title
+from ._facets import Pair, facet_axes, inches, make_room, read_pair, title
 from ._style import COLOURS, PALE, legend
 
 if TYPE_CHECKING:
@@ -69,6 +69,8 @@ def umap(
 
     Raises
     ------
+    TypeError
+        ``pred`` or ``truth`` is no AnnData.
     KeyError, ValueError
         As :func:`sccalmflow.tl.evaluate`, too few ``axes``, or ``max_cells`` below 10.
 
@@ -100,6 +102,8 @@ def umap(
     background, drawn = _embed(pair, shown, max_cells=max_cells, seed=seed)
     for ax, (condition, points) in zip(axes, drawn.items(), strict=True):
         _facet(ax, condition, background, points)
+    if not given:
+        make_room(axes)
     legend(axes, _handles(), given=given)
     return axes
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -45,6 +46,8 @@ def highly_variable_genes(
 
     Raises
     ------
+    TypeError
+        ``n_top_genes`` is not a whole number.
     KeyError
         ``split_key`` is not in ``obs``.
     ValueError
@@ -59,13 +62,15 @@ def highly_variable_genes(
     >>> int(adata.var["highly_variable"].sum())
     100
     """
+    if not isinstance(n_top_genes, Integral):
+        raise TypeError(f"n_top_genes={n_top_genes!r} must be a whole number.")
     if n_top_genes < 1:
         raise ValueError(f"n_top_genes is {n_top_genes}; at least one gene is needed.")
     _checks.one_of(flavor, get_args(Flavor), "flavor")
     _checks.not_empty(adata)
     _checks.in_memory(adata)
     mask = training_cells(adata, split_key)
-    _checks.log_values(adata.X, where="adata.X")
+    _checks.log_values(adata.X, where="adata.X", other_scale="A protein panel after arcsinh needs no choice of genes.")
     if n_top_genes >= adata.n_vars:
         chosen = np.ones(adata.n_vars, dtype=bool)
     elif flavor == "variance":

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -64,11 +65,13 @@ def hold_out(
 
     Raises
     ------
+    TypeError
+        ``n`` is not a whole number, ``conditions`` not a DataFrame, or ``keys`` one string.
     KeyError
         A key is not in ``obs``, or not a column of ``conditions``.
     ValueError
         ``n`` is below 1 or above what is possible; the control label does not occur; a given combination does not
-        exist, is a control, or would leave a label without training cells.
+        exist, is a control, has no control cells in its context, or would leave a label without training cells.
 
     Examples
     --------
@@ -80,6 +83,7 @@ def hold_out(
     >>> sorted(adata.obs["split"].cat.categories)
     ['heldout', 'train']
     """
+    _check_types(n, conditions, keys)
     keys = list(keys)
     _check_keys(adata, keys, perturbation_key, control)
     labels = adata.obs[keys].astype(str)
@@ -93,6 +97,21 @@ def hold_out(
     is_held = pd.MultiIndex.from_frame(labels).isin(held)
     adata.obs[split_key] = pd.Categorical(np.where(is_held, HELDOUT, TRAIN), categories=[TRAIN, HELDOUT])
     return pd.DataFrame(held, columns=keys)
+
+
+def _check_types(n: Any, conditions: Any, keys: Any) -> None:
+    if isinstance(keys, str):
+        raise TypeError(f"keys is the string {keys!r}: give a list of columns of adata.obs, such as [{keys!r}].")
+    if conditions is not None:
+        if not isinstance(conditions, pd.DataFrame):
+            raise TypeError(
+                f"conditions is a {type(conditions).__name__}: give a DataFrame with the columns {list(keys)}, one "
+                "combination a row."
+            )
+    elif not isinstance(n, Integral):
+        # A table would fill the message.
+        shown = repr(n) if np.isscalar(n) or n is None else f"a {type(n).__name__}"
+        raise TypeError(f"n is {shown}: give a whole number, or combinations of your own as conditions=.")
 
 
 def _check_keys(adata: AnnData, keys: list[str], perturbation_key: str, control: str) -> None:
@@ -147,9 +166,15 @@ def draw_combinations(
     per_perturbation = Counter(combination[which] for combination in candidates)
     possible = sum(min(count, room[perturbation]) for perturbation, count in per_perturbation.items())
     if n > possible:
+        perturbed = {combination: count for combination, count in n_cells.items() if combination[which] != control}
+        small = sum(count < min_cells for count in perturbed.values())
+        alone = sum(_context(combination, which) not in with_control for combination in perturbed)
+        reasons = [f"{small} with fewer than {min_cells} cells (min_cells)"] if small else []
+        reasons += [f"{alone} without control cells ({control!r}) in their own context"] if alone else []
+        reasons += [f"one for each of the {len({c[which] for c in perturbed})} perturbations, to learn it from"]
         raise ValueError(
-            f"n is {n}, but at most {possible} combinations can be held out: each needs {min_cells} cells (min_cells), "
-            f"control cells ({control!r}) in its own context, and its perturbation in another context."
+            f"n is {n}, but at most {possible} of the {len(perturbed)} perturbed combinations can be held out. These "
+            f"stay in training: {'; '.join(reasons)}."
         )
 
     rng = np.random.default_rng(seed)
@@ -196,19 +221,20 @@ def _given(
         if combination not in n_cells:
             raise ValueError(f"no cell has the labels {dict(zip(keys, combination, strict=True))}.")
 
-    remedy = "Hold out fewer combinations; to train without a label on purpose, write adata.obs['split'] yourself."
     training = [combination for combination in n_cells if combination not in set(held)]
     perturbations = {combination[which] for combination in training}
-    with_control = {_context(combination, which) for combination in training if combination[which] == control}
+    with_control = {_context(combination, which) for combination in n_cells if combination[which] == control}
     for combination in held:
         if combination[which] not in perturbations:
             raise ValueError(
                 f"holding out {combination} leaves no training cells with {combination[which]!r} in any other "
-                f"context. {remedy}"
+                "context. Hold out fewer combinations; to train without a label on purpose, write adata.obs['split'] "
+                "yourself."
             )
         if _context(combination, which) not in with_control:
             raise ValueError(
                 f"{combination} has no control cells ({control!r}) of its context {_context(combination, which)} in "
-                f"training. {remedy}"
+                "adata, which predictions start from. Leave it out of conditions; for a model that starts from noise, "
+                "write adata.obs['split'] yourself."
             )
     return held

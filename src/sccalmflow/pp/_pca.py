@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
@@ -68,6 +69,8 @@ def pca(
 
     Raises
     ------
+    TypeError
+        ``n_comps`` is not a whole number.
     KeyError
         ``split_key`` is not in ``obs``.
     ValueError
@@ -85,6 +88,8 @@ def pca(
     1.0
     """
     _checks.one_of(values, get_args(Values), "values")
+    if not isinstance(n_comps, Integral):
+        raise TypeError(f"n_comps={n_comps!r} must be a whole number.")
     names(key_added)
     _checks.not_empty(adata)
     _checks.in_memory(adata)

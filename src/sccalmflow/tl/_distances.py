@@ -7,6 +7,8 @@ from typing import Literal
 
 import numpy as np
 
+from sccalmflow import _checks
+
 from ._pairs import Contrast, mean_between, mean_within, two_samples
 from ._scale import median_square
 
@@ -131,5 +133,5 @@ def rbf_contrast(y: np.ndarray, gamma: float | Sequence[float] | None = None) ->
 
 def _need_pairs(x: np.ndarray, y: np.ndarray) -> None:
     for name, sample in (("x", x), ("y", y)):
-        if len(sample) < 2:
+        if len(_checks.dense_array(sample, where=name)) < 2:
             raise ValueError(f"{name} has {len(sample)} cells; a mean over pairs needs at least 2.")

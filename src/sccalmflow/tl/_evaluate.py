@@ -51,7 +51,8 @@ def evaluate(
     ----------
     pred
         Predicted cells of any tool: ``X`` in gene space (log1p), the condition columns in ``obs``, preferably
-        ``obsm["X_pca"]`` on the truth's scale (projected from ``X`` when missing). Several at once as
+        ``obsm["X_pca"]`` on the truth's scale (projected from ``X`` when missing, and, with a warning, when they are
+        said to be of another projection). Genes that truth does not have are set aside. Several at once as
         ``{"name": prediction}``; one alone is called what its ``uns["sccalmflow"]["method"]`` says, or "prediction".
         Predicted control cells are left out.
     truth
@@ -111,6 +112,8 @@ def evaluate(
 
     Raises
     ------
+    TypeError
+        Something else than AnnData.
     KeyError
         A key is not a column of ``obs``.
     ValueError
@@ -129,7 +132,7 @@ def evaluate(
     >>> report["method"].unique().tolist()
     ['mine', 'control', 'additive', 'perturbed_mean', 'nearest', 'linear', 'ceiling']
     """
-    preds = {_name(pred): pred} if isinstance(pred, AnnData) else dict(pred)
+    preds = _by_name(pred, truth)
     chosen = resolve_metrics(metrics, preset)
     spaces = cast(list[Space], sorted({"pcs" if metric.space == "umap" else metric.space for metric in chosen}))
     _check_arguments(preds, values, n_boot)
@@ -257,6 +260,21 @@ def _warn_of_partial(predicted: Mapping[str, Cells], conditions: Sequence[Condit
 
 # What the report calls rows of its own.
 _OWN_NAMES = (*BASELINES, CEILING)
+
+
+def _by_name(pred: AnnData | Mapping[str, AnnData], truth: AnnData) -> dict[str, AnnData]:
+    if not isinstance(truth, AnnData):
+        raise TypeError(f"truth is a {type(truth).__name__}: give an AnnData of the measured cells.")
+    if isinstance(pred, AnnData):
+        return {_name(pred): pred}
+    if not isinstance(pred, Mapping):
+        raise TypeError(f"pred is a {type(pred).__name__}: give an AnnData, or several by name, {{'mine': pred}}.")
+    for name, one in pred.items():
+        if not isinstance(one, AnnData):
+            raise TypeError(
+                f"pred[{name!r}] is a {type(one).__name__}: give an AnnData, as anndata.read_h5ad reads it."
+            )
+    return dict(pred)
 
 
 def _name(pred: AnnData) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -48,14 +49,28 @@ def resolve_keys(
     perturbation = str(_required(stored, "perturbation_key", "'perturbation'"))
     label = str(_required(control or _stored(preds, "control"), "control", "'control'"))
     split = split_key or _stored(preds, "split_key")
+    if split_key is None and split is not None and split not in truth.obs:
+        warnings.warn(
+            f"truth.obs has no column {split!r}, by which the prediction was made: all its cells are taken for "
+            "measured ones but those of the predicted conditions.",
+            stacklevel=3,
+        )
+        split = None
     if split is None and "split" in truth.obs:
         split = "split"
 
-    _checks.obs_labels(truth, condition)
+    with _checks.naming("truth"):
+        _checks.obs_labels(truth, condition)
     _checks.one_of(perturbation, condition, "perturbation_key")
-    _checks.one_of(label, truth.obs[perturbation].astype(str).unique(), "control")
+    found = truth.obs[perturbation].astype(str).unique()
+    if label not in found:
+        raise ValueError(
+            f"truth has no control cells: no obs[{perturbation!r}] is {label!r} (control)."
+            f"{_checks.suggest(label, found)} truth holds the training, the control and the held-out cells."
+        )
     if split:
-        _checks.obs_keys(truth, [str(split)])
+        with _checks.naming("truth"):
+            _checks.obs_keys(truth, [str(split)])
     return Keys(condition, perturbation, label, str(split) if split else None)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from sccalmflow import _checks
+
 # A change smaller than this share of the largest expression is rounding, not a direction: cells that have been through
 # components and back in single precision are off by a millionth.
 ROUNDING = 1e-5
@@ -11,7 +13,7 @@ ROUNDING = 1e-5
 
 def means(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean expression of both samples; float64 sums, whatever the cells are stored in."""
-    x, y = np.asarray(x), np.asarray(y)
+    x, y = _checks.dense_array(x, where="x"), _checks.dense_array(y, where="y")
     if x.ndim != 2 or y.ndim != 2:
         raise ValueError(f"give cells x genes; the arrays have {x.ndim} and {y.ndim} dimensions.")
     if x.shape[1] != y.shape[1]:

@@ -65,7 +65,8 @@ def predicted_cells(
 ) -> Cells:
     """Check a prediction against the truth. Predicted control cells are set aside: nothing is compared with them."""
     _check_matrix(pred, name, values)
-    _checks.obs_labels(pred, keys.condition)
+    with _checks.naming(name):
+        _checks.obs_labels(pred, keys.condition)
     rows = rows_by_condition(pred.obs, keys.condition)
     controls = [condition for condition in rows if condition == keys.control_of(condition)]
     if controls:
@@ -83,10 +84,11 @@ def predicted_cells(
 
 
 def _check_matrix(adata: AnnData, name: str, values: Literal["log1p", "any"]) -> None:
-    _checks.in_memory(adata)
-    _checks.not_empty(adata)
-    if not adata.var_names.is_unique:
-        _checks.unique_names(adata)
+    with _checks.naming(name):
+        _checks.in_memory(adata)
+        _checks.not_empty(adata)
+        if not adata.var_names.is_unique:
+            _checks.unique_names(adata)
     where = f"{name}.X"
     _checks.finite_values(adata.X, where=where)
     if values == "any":
@@ -127,31 +129,48 @@ def check_controls(conditions: Iterable[Condition], truth: Cells, keys: Keys, bu
 
 
 def _gene_order(pred: AnnData, name: str, truth: AnnData) -> np.ndarray | None:
+    """Where the truth's genes are in the prediction, which may have more; None where they are the same."""
     if pred.var_names.equals(truth.var_names):
         return None
     position = pd.Index(pred.var_names).get_indexer(truth.var_names)
     missing = truth.var_names[position < 0]
-    if len(missing) or pred.n_vars != truth.n_vars:
-        shown = ", ".join(map(repr, missing[:5]))
-        hint = _checks.suggest(missing[0], pred.var_names) if len(missing) else ""
+    if len(missing):
         raise ValueError(
-            f"{name} has {pred.n_vars} genes and truth {truth.n_vars}, and {len(missing)} of truth's are not in {name}"
-            f"{f' ({shown})' if shown else ''}.{hint} Both must have the same var_names; "
-            f"select the common ones in both before sccalmflow.pp.pca."
+            f"{name} has {pred.n_vars} genes and truth {truth.n_vars}, and {len(missing)} of truth's are not in {name} "
+            f"({', '.join(map(repr, missing[:5]))}), whose genes are called {', '.join(map(repr, pred.var_names[:3]))} "
+            "and so on. Select the common ones in truth before sccalmflow.pp.pca."
         )
     return position
 
 
 def _pcs(pred: AnnData, name: str, truth: Cells) -> np.ndarray:
-    if "X_pca" in pred.obsm:
+    """Scores of the prediction in the truth's components."""
+    order = _gene_order(pred, name, truth.adata)
+    is_other = _has_other_projection(pred, truth.adata, order)
+    if is_other:
+        warnings.warn(
+            f"{name}.obsm['X_pca'] are scores of another projection than truth's, so {name}.X is projected again.",
+            stacklevel=4,
+        )
+    if "X_pca" in pred.obsm and not is_other:
         scores, expected = _scores(pred, name), cast(np.ndarray, truth.pcs).shape[1]
         if scores.shape[1] != expected:
             raise ValueError(f"{name}.obsm['X_pca'] has {scores.shape[1]} components and truth's {expected}.")
         return scores
     from sccalmflow.pp import PCA
 
-    order = _gene_order(pred, name, truth.adata)
     return PCA.from_anndata(truth.adata).transform(pred.X if order is None else pred.X[:, order])
+
+
+def _has_other_projection(pred: AnnData, truth: AnnData, order: np.ndarray | None) -> bool:
+    """Whether both say how their scores were made, and say different things."""
+    loadings, expected = (
+        one.varm["PCs"] if "PCs" in one.varm and "values" in one.uns.get("pca", {}) else None for one in (pred, truth)
+    )
+    if loadings is None or expected is None or "X_pca" not in pred.obsm:
+        return False
+    loadings = loadings if order is None else loadings[order]
+    return loadings.shape != expected.shape or not np.allclose(loadings, expected, atol=1e-6)
 
 
 def _scores(adata: AnnData, name: str) -> np.ndarray:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from sccalmflow import _checks
+
 
 def std_ratio(x: np.ndarray, y: np.ndarray) -> float:
     """Standard deviation of the predicted cells over that of the true cells, the mean over features.
@@ -171,7 +173,7 @@ def _varies(y: np.ndarray) -> np.ndarray:
 
 
 def _samples(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    x, y = np.asarray(x), np.asarray(y)
+    x, y = _checks.dense_array(x, where="x"), _checks.dense_array(y, where="y")
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
         raise ValueError(f"give cells x features with the same features; the shapes are {x.shape} and {y.shape}.")
     if min(len(x), len(y)) < 2:

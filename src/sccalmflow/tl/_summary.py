@@ -162,6 +162,8 @@ def _loss(report: pd.DataFrame) -> pd.Series:
 
 
 def _need_columns(report: pd.DataFrame, extra: Sequence[str]) -> None:
+    if not isinstance(report, pd.DataFrame):
+        raise TypeError(f"report is a {type(report).__name__}: give the table that sccalmflow.tl.evaluate returns.")
     for column in ("condition", "method", "metric", "value", *extra):
         if column not in report:
             hint = _checks.suggest(column, report.columns)

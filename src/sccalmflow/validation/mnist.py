@@ -24,6 +24,7 @@ import numpy as np
 
 from sccalmflow.tl import edistance
 
+from ._command_line import read_folder, read_seed, refuse_finished_of_nothing
 from ._competitors import LABELS, Competitor, MethodName
 from ._data.classifier import DigitClassifier
 from ._data.fitting import Data, fit
@@ -219,11 +220,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--digits", action="store_true", help="the 8 x 8 digits of scikit-learn, offline")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--space-tokens", nargs="+", type=int, choices=SPACE_TOKENS, default=list(SPACE_TOKENS))
-    parser.add_argument("--seeds", nargs="+", type=int, help="0 1 2, and 0 for a trial")
+    parser.add_argument("--seeds", nargs="+", type=read_seed, help="0 1 2, and 0 for a trial")
     parser.add_argument("--finished", action="store_true", help="the table of what the folder has; train nothing")
     parser.add_argument("--quick", action="store_true", help="hardly trained: a trial that everything runs")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--out", type=read_folder, required=True, metavar="FOLDER")
     options = parser.parse_args(arguments)
+    refuse_finished_of_nothing(parser, options)
     if options.digits and options.data is not None:
         parser.error("--digits come with scikit-learn; leave --data out")
     images, setup = (digits(), DIGITS) if options.digits else (mnist(options.data), MNIST)

@@ -22,6 +22,7 @@ import numpy as np
 from sccalmflow.tl import METRICS, LeidenClassifier, adaptive_mmd, edistance, leiden_kld, std_ratio
 from sccalmflow.tl._umap import joint_umap
 
+from ._command_line import read_folder, read_seed, refuse_finished_of_nothing
 from ._competitors import LABELS, Competitor, MethodName
 from ._data.cell_figure import draw_cells
 from ._data.cells import Cells, read, split
@@ -201,11 +202,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, metavar="FILE.h5ad", help="counts or log1p values of cells")
     parser.add_argument("--comps", type=int, default=50, help="principal components; 1,000 in the paper, 50 by default")
     parser.add_argument("--models", nargs="+", choices=MODELS, help="all, scVI where there are counts")
-    parser.add_argument("--seeds", nargs="+", type=int, help="0 1 2, and 0 for a trial")
+    parser.add_argument("--seeds", nargs="+", type=read_seed, help="0 1 2, and 0 for a trial")
     parser.add_argument("--finished", action="store_true", help="the table of what the folder has; train nothing")
     parser.add_argument("--quick", action="store_true", help="hardly trained: a trial that everything runs")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--out", type=read_folder, required=True, metavar="FOLDER")
     options = parser.parse_args(arguments)
+    refuse_finished_of_nothing(parser, options)
     cells = split(*read(options.data), options.comps)
     names = options.models or [name for name in MODELS if name != "scvi" or cells.counts is not None]
     options.out.mkdir(parents=True, exist_ok=True)

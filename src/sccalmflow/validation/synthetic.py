@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from torch import Generator
 
+from ._command_line import read_folder, read_seed, refuse_finished_of_nothing
 from ._synthetic.ablation import ablation_entries
 from ._synthetic.curves import Curves, curves_table, draw_curves
 from ._synthetic.experiment import Effort, Entry, Experiment
@@ -29,7 +29,7 @@ QUICK = Effort(Evaluation(n_samples=500, n_pairs=1), n_updates=100, batch_size=3
 FIGURES = {"4": figure_4, "8": figure_8}
 
 
-def write_results(experiment: Experiment, stem: str, rows: Mapping[str, Sequence[Entry]], seeds: Sequence[int]) -> None:
+def write_results(experiment: Experiment, stem: str, rows: Mapping[str, Sequence[Entry]], seeds: Sequence[int]) -> bool:
     """Train and score what has not been yet, write and print a table, and draw a sample of each model.
 
     Parameters
@@ -43,20 +43,25 @@ def write_results(experiment: Experiment, stem: str, rows: Mapping[str, Sequence
         where nothing is to be trained, is no table.
     seeds
         One run of each row for each.
+
+    Returns
+    -------
+    Whether there is a table.
     """
     results = [result for name in rows for result in experiment.with_floors(name, rows[name], seeds)]
     if not results:
-        return
+        return False
     text = markdown_table(results, [(TASKS[row.task].label, row) for row in PRINTED])
     experiment.file(stem, suffix=".md").write_text(text)
     print(text)
     if experiment.finished_only:
-        return
+        return True
     generator = Generator().manual_seed(REPORT_SEED)
     n = experiment.effort.evaluation.n_samples
     tasks = [TASKS[name] for name in rows]
     truth = {task.label: (task.target.sample(n, generator) @ task.plane).numpy() for task in tasks}
     draw_figure(results, truth).savefig(experiment.file(stem, suffix=".png"))
+    return True
 
 
 def write_curves(experiment: Experiment, stem: str, curves: Curves) -> None:
@@ -84,6 +89,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ----------
     arguments
         What follows the name of the command; those of the process when None.
+
+    Raises
+    ------
+    ValueError
+        There is no table to make: the folder has no finished run, or no table that is asked for has one of the tasks.
     """
     parser = argparse.ArgumentParser(prog="python -m sccalmflow.validation.synthetic", description=__doc__)
     parser.add_argument("--table", nargs="+", choices=TABLES, default=[])
@@ -92,11 +102,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--tuning", action="store_true", help=f"choose settings that are open, with seed {SEED}")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS), help="only these tasks of the tables")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), help="only these in the tables")
-    parser.add_argument("--seeds", nargs="+", type=int, help="0 1 2, and 0 for a trial")
+    parser.add_argument("--seeds", nargs="+", type=read_seed, help="0 1 2, and 0 for a trial")
     parser.add_argument("--finished", action="store_true", help="tables of what the folder has; train nothing")
     parser.add_argument("--quick", action="store_true", help="hardly trained: a trial that everything runs")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--out", type=read_folder, required=True, metavar="FOLDER")
     options = parser.parse_args(arguments)
+    refuse_finished_of_nothing(parser, options)
     if options.finished and options.figure:
         parser.error("--finished makes tables; a figure needs all of its runs.")
     if not (options.table or options.figure or options.ablation or options.tuning):
@@ -104,6 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.figure = [] if options.finished else list(FIGURES)
     seeds = options.seeds or ([0] if options.quick else [0, 1, 2])
     options.out.mkdir(parents=True, exist_ok=True)
+    made = bool(options.figure)
     effort, tag = (QUICK, "quick") if options.quick else (FULL, "")
     experiment = Experiment(options.out, effort, tag, finished_only=options.finished)
 
@@ -114,18 +126,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for name in chosen.tasks
             if name in options.tasks
         }
-        write_results(experiment, f"table-{number}", rows, seeds)
+        made |= write_results(experiment, f"table-{number}", rows, seeds)
     for number in options.figure:
         write_curves(experiment, f"figure-{number}", FIGURES[number](experiment, seeds))
     if options.ablation:
         rows = {name: ablation_entries(TASKS[name].dim) for name in ABLATION_TASKS if name in options.tasks}
-        write_results(experiment, "ablation", rows, seeds)
+        made |= write_results(experiment, "ablation", rows, seeds)
         if not options.finished:
             for name in rows:
                 write_curves(experiment, f"over-time-{name}", over_time(experiment, name, seeds))
     if options.tuning:
         rows = {name: found for name, found in tuning().items() if name in options.tasks}
-        write_results(experiment, "tuning", rows, [SEED])
+        made |= write_results(experiment, "tuning", rows, [SEED])
+    if not made and options.finished:
+        raise ValueError(f"{options.out} has no finished run of these tables. Was it of other tasks, or other seeds?")
+    if not made:
+        raise ValueError("no table that was asked for has one of these --tasks.")
     print(f"Tables, figures and runs are in {options.out}.")
 
 

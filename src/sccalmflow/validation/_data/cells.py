@@ -81,7 +81,7 @@ def with_log_values(adata: AnnData) -> AnnData:
             continue
         counts = sparse.csr_matrix(matrix, dtype=np.float32)
         return AnnData(log_normalised(counts), var=adata.var[[]], layers={"counts": counts})
-    _checks.log_values(adata.X, where="adata.X")
+    _checks.log_values(adata.X, where="adata.X", other_scale="This experiment is of no other scale.")
     return AnnData(sparse.csr_matrix(adata.X, dtype=np.float32), var=adata.var[[]])
 
 
