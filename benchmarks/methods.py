@@ -218,7 +218,7 @@ _FROM_CONTROL = tuple(
 )
 
 # One vector for each label and no words between them: what one-hot labels are to a network of this width.
-_LABELS_ALONE = {
+LABELS_ALONE = {
     "prompt_template": "[{cell_type} ]{perturbation}[ {chronicity}]",
     "control_template": "[{cell_type} ]unperturbed[ {chronicity}]",
 }
@@ -245,10 +245,11 @@ _VARIANTS = (
     {"model": {"source": "noise"}},
     {"model": {"path": "straight", "decoder": "variational"}},
     {"model": {"nll_weight": 1.0}},
-    {"setup": _LABELS_ALONE},
+    {"setup": LABELS_ALONE},
     {"predict": {"temperature": 0.5}},
     {"train": {"lr": 3e-4}},
     {"train": {"lr": 2e-3}},
+    {"train": {"refit": True}},
 )
 
 METHODS: dict[str, Method] = {

@@ -20,7 +20,7 @@ from ._pair import Cells, Space, check_controls, predicted_cells, true_cells
 from ._pooled import ALL, Pool, PooledTarget
 from ._references import References
 from ._registry import Metric, Preset, resolve_metrics
-from ._target import ConditionTarget, Sample, Target, size
+from ._target import ConditionTarget, Pair, Target, size
 
 
 def evaluate(
@@ -43,9 +43,10 @@ def evaluate(
 
     A figure means little alone: the baselines of :mod:`sccalmflow.baselines` (control cells as they are, plus the mean
     effect elsewhere, and so on) say what is easy, "ceiling" what is possible. The ceiling is one random half of the
-    true cells against the other, the mean of five such halvings; since a half has fewer cells than the truth, it is a
-    cautious ceiling for correlations. What must be fitted (top genes, clusters, classifier) is fitted on the truth
-    alone and once; the one exception is the paper's joint UMAP. Held-out cells enter no baseline.
+    true cells against the other, which also chooses the top genes, the mean of five such halvings; since a half has
+    fewer cells than the truth, it is a cautious ceiling for correlations. What must be fitted (top genes, clusters,
+    classifier) is fitted on the truth alone and once; the one exception is the paper's joint UMAP. Held-out cells enter
+    no baseline.
 
     Parameters
     ----------
@@ -184,24 +185,24 @@ class _Report:
         self._metrics, self._known, self._n_boot, self._seed = metrics, known, n_boot, seed
         self._rows: list[dict[str, Any]] = []
 
-    def compare(self, target: Target, method: str, novelty: str, pairs: list[tuple[Sample, Sample]]) -> None:
+    def compare(self, target: Target, method: str, novelty: str, pairs: Sequence[Pair]) -> None:
         """Add the rows of one method; several pairs of samples are averaged."""
         if not pairs:
             return
         rng = generator(self._seed, *target.condition, method)
         n_boot = -(-self._n_boot // len(pairs))
-        boots = [Bootstrap(target, x, y, n_boot=n_boot, rng=rng) for x, y in pairs] if n_boot else []
+        boots = [Bootstrap(*pair, n_boot=n_boot, rng=rng) for pair in pairs] if n_boot else []
         about = {
             "labels": target.condition,
             "condition": ALL if isinstance(target, PooledTarget) else ", ".join(target.condition),
             "novelty": novelty,
             "effect_size": self._known.effect_size(target.condition),
             "method": method,
-            "n_pred": size(pairs[0][0]),
-            "n_true": size(pairs[0][1]),
+            "n_pred": size(pairs[0].x),
+            "n_true": size(pairs[0].y),
         }
         for metric in self._metrics:
-            values = [target.evaluate(metric, x[metric.space], y[metric.space]) for x, y in pairs]
+            values = [judge.evaluate(metric, x[metric.space], y[metric.space]) for judge, x, y in pairs]
             if None in values:
                 continue
             value = float(np.mean(cast(list[float], values)))
@@ -238,7 +239,7 @@ def _of_all(metrics: list[Metric], pool: Pool, known: References, n_keys: int, n
     report = _Report(metrics, known, n_boot, seed)
     target = PooledTarget(n_keys, known)
     for method in tqdm(pool.methods, desc="All conditions", unit="method", delay=2):
-        report.compare(target, method, "all", [pool.samples(method)])
+        report.compare(target, method, "all", [Pair(target, *pool.samples(method))])
     return report
 
 

@@ -13,7 +13,7 @@ from sccalmflow.baselines._registry import BASELINES
 from sccalmflow.baselines._training import Condition, Training, dense
 
 from ._pair import Cells
-from ._target import ConditionTarget, Sample, size, take
+from ._target import ConditionTarget, Pair, Sample, size, take
 
 CEILING = "ceiling"
 # One split of few cells is a matter of luck.
@@ -54,10 +54,10 @@ def _why_not(baseline: Baseline, training: Training, condition: Condition) -> st
 
 def compared(
     target: ConditionTarget, predicted: Mapping[str, Cells], training: Training | None, seed: int
-) -> Iterator[tuple[str, list[tuple[Sample, Sample]]]]:
+) -> Iterator[tuple[str, list[Pair]]]:
     """Each method with its cells and the true ones; where there are baselines, the ceiling with its pairs of halves."""
     for name, sample in _samples(target, predicted, training, seed):
-        yield name, [(sample, target.cells)]
+        yield name, [Pair(target, sample, target.cells)]
     if training is not None:
         yield CEILING, _halves(target, seed)
 
@@ -83,8 +83,8 @@ def _samples(
             yield name, {space: dense(X) if space == "genes" else pcs for space in target.spaces}
 
 
-def _halves(target: ConditionTarget, seed: int) -> list[tuple[Sample, Sample]]:
-    """Random halves of the true cells, in pairs."""
+def _halves(target: ConditionTarget, seed: int) -> list[Pair]:
+    """Random halves of the true cells, in pairs. The one that stands for the truth alone chooses the top genes."""
     n = size(target.cells)
     if n < 4:
         warnings.warn(f"{', '.join(target.condition)!r} has {n} true cells, too few for a ceiling.", stacklevel=4)
@@ -93,5 +93,6 @@ def _halves(target: ConditionTarget, seed: int) -> list[tuple[Sample, Sample]]:
     pairs = []
     for _ in range(_HALVINGS):
         first, second = np.array_split(rng.permutation(n), 2)
-        pairs.append((take(target.cells, first), take(target.cells, second)))
+        judge = target.of(second)
+        pairs.append(Pair(judge, take(target.cells, first), judge.cells))
     return pairs

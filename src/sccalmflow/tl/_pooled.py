@@ -11,7 +11,7 @@ from sccalmflow.baselines._training import Condition
 from ._methods import generator
 from ._references import References
 from ._registry import Metric
-from ._target import Sample
+from ._target import Pair, Sample
 from ._umap import joint_umap
 
 ALL = "all conditions"
@@ -40,11 +40,11 @@ class Pool:
         self._seed, self._n_conditions, self._with_umap = seed, n_conditions, with_umap
         self._found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
 
-    def add(self, method: str, condition: Condition, pairs: Sequence[tuple[Sample, Sample]]) -> None:
+    def add(self, method: str, condition: Condition, pairs: Sequence[Pair]) -> None:
         """Keep as many predicted as true cells of a condition; of several halvings, the first."""
         if pairs:
             rng = generator(self._seed, *condition, method, "pool")
-            samples = [sample["pcs"] for sample in pairs[0]]
+            samples = [sample["pcs"] for sample in (pairs[0].x, pairs[0].y)]
             n = min(*map(len, samples), max(2, _MOST_CELLS // self._n_conditions))
             first, second = (sample[rng.choice(len(sample), n, replace=False)] for sample in samples)
             self._found.setdefault(method, []).append((first, second))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -40,6 +40,14 @@ class Target(Protocol):
         """Value of a metric on cells in its own space, None where it has none; one row each stands for their mean."""
 
 
+class Pair(NamedTuple):
+    """Predicted cells, true ones, and what judges them."""
+
+    target: Target
+    x: Sample
+    y: Sample
+
+
 class ConditionTarget:
     """True cells of one condition, and the real control cells of its context."""
 
@@ -55,6 +63,12 @@ class ConditionTarget:
         """The true cells, in each space that a metric needs."""
         rows = self._truth.rows[self.condition]
         return {space: self._truth.values(space, rows) for space in self.spaces}
+
+    def of(self, rows: np.ndarray) -> ConditionTarget:
+        """The same with some of the true cells alone: what they choose, the others must have no say in."""
+        some = ConditionTarget(self._truth, self._keys, self.condition, self.spaces, self._references)
+        some.cells, some.control_cells = take(self.cells, rows), self.control_cells
+        return some
 
     @cached_property
     def control_cells(self) -> np.ndarray:
