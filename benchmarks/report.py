@@ -17,7 +17,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from benchmarks.heldout import RESULTS, WITH_BASELINES
-from benchmarks.methods import METHODS, Settings
+from benchmarks.methods import LABELS_ALONE, METHODS, Settings
 from benchmarks.pace import COMPETITORS, curve
 from benchmarks.splits import DATA
 from benchmarks.tune import mean_of, on_shared_runs
@@ -200,6 +200,8 @@ def _load(file: Path) -> dict[str, Any]:
 
 
 def _words(settings: dict[str, Any]) -> str:
+    if settings == {"setup": LABELS_ALONE}:
+        return "sentences of labels alone"
     parts = [part.items() if isinstance(part, dict) else [(key, part)] for key, part in settings.items()]
     return ", ".join(f"{key}={value}" for part in parts for key, value in part) or "defaults"
 

@@ -39,7 +39,9 @@ def tune(data: str, name: str, folds: Sequence[int], seeds: Sequence[int], file:
             split = split or splits.load(data, fold)
             one["runs"].append({"fold": fold, "seed": seed, **_score(split, name, one["settings"], seed)})
             scored = [other for other in tried if other["runs"]]
-            write(file, {"data": data, "method": name, "tried": scored, "chosen": _best(scored)["settings"]})
+            # What has left the grid is kept, and has no say.
+            best = _best([other for other in scored if other["settings"] in METHODS[name].grid])
+            write(file, {"data": data, "method": name, "tried": scored, "chosen": best["settings"]})
             words = one["settings"] or "first settings"
             score = one["runs"][-1]["edistance"]
             print(f"{data}, {METHODS[name].label}, {words}, fold {fold}, seed {seed}: {score:.3f}", flush=True)

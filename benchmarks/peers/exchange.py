@@ -118,7 +118,7 @@ class Clock:
         self.start = time.perf_counter()
 
     def __exit__(self, *_: object) -> None:
-        self.seconds[f"{self.name}_seconds"] = round(time.perf_counter() - self.start, 1)
+        self.seconds[f"{self.name}_seconds"] = time.perf_counter() - self.start
 
 
 def write_answer(

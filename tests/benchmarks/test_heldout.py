@@ -105,10 +105,12 @@ def test_tuning_takes_the_settings_that_validation_likes_best(simulation, monkey
     assert [len(one["runs"]) for one in found["tried"]] == [2, 2]
     assert ran == [(3.0, 0), (0.0, 0), (3.0, 1), (0.0, 1)]
     first = {**found["tried"][0], "runs": found["tried"][0]["runs"][:1]}
-    heldout.write(file, {**found, "tried": [first, found["tried"][1]]})
+    dropped = {"settings": {"by": -1.0}, "runs": [{"fold": 0, "seed": 0, "edistance": -1.0}]}
+    heldout.write(file, {**found, "tried": [first, found["tried"][1], dropped]})
     tune.tune("simulated", "toy", [0], [0, 1], file)  # interrupted before one run: only that one
     assert ran[4:] == [(3.0, 1)]
-    assert json.loads(file.read_text()) == found
+    # What has left the grid stays, and has no say, however lucky.
+    assert json.loads(file.read_text()) == {**found, "tried": [*found["tried"], dropped]}
     assert heldout.chosen("simulated", "toy", tmp_path) == better
     assert heldout.chosen("simulated", "like-toy", tmp_path) == better
 

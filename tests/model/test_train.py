@@ -399,3 +399,9 @@ def test_beside_its_bars_training_says_what_it_validates_on_and_that_it_starts_a
     said = capfd.readouterr().out
     assert "Validating on " in said
     assert "Best after 2 epochs; training on all conditions for as long." in said
+
+
+@pytest.mark.parametrize("strategy", ["ddp_spawn", "ddp_fork", "ddp_notebook"])
+def test_strategies_that_would_leave_the_weights_in_another_process_are_refused(cells_of, build, train, strategy):
+    with pytest.raises(ValueError, match=r"processes of its own.*devices=1"):
+        train(build(cells_of()), accelerator="cpu", devices=2, strategy=strategy)

@@ -8,7 +8,7 @@ import scanpy as sc
 from scipy import sparse
 
 import sccalmflow as scf
-from sccalmflow.tl import _methods
+from sccalmflow.tl import _methods, _target
 
 QUICK = {"n_boot": 0}
 
@@ -389,3 +389,12 @@ def test_too_few_cells_are_said_to_be_where_they_are(pred, truth):
     one = truth[~held | ~held.duplicated()].copy()
     with pytest.raises(ValueError, match="'B, IFN' has 1 cell in truth"):
         scf.tl.evaluate({"mine": pred}, one, metrics=["edistance"], n_boot=0)
+
+
+def test_the_half_that_is_judged_has_no_say_in_the_top_genes_of_the_ceiling(pred, truth, monkeypatch):
+    ranked = []
+    rank = _target.rank_genes
+    monkeypatch.setattr(_target, "rank_genes", lambda true, control: ranked.append(true) or rank(true, control))
+    scf.tl.evaluate(pred, truth, metrics=["pearson_delta_top100"], **QUICK)
+    # Of each of the two conditions all 40 cells for the methods, and for each of five halvings one half.
+    assert sorted(map(len, ranked)) == [20] * 10 + [40] * 2

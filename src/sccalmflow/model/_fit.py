@@ -256,7 +256,7 @@ class Fitter:
         callbacks: list[Any] = [keep]
         if options.checkpoint_dir is not None:
             callbacks.append(SaveLast(Path(options.checkpoint_dir, name, "last.ckpt")))
-        return Trainer(
+        trainer = Trainer(
             max_epochs=max_epochs,
             accelerator=options.accelerator,
             devices=options.devices,
@@ -274,3 +274,9 @@ class Fitter:
             benchmark=False,
             log_every_n_steps=1,
         )
+        if getattr(trainer.strategy, "_start_method", "popen") != "popen":
+            raise ValueError(
+                "This strategy trains in processes of its own (as several devices do in a notebook), where the weights "
+                'would stay. Train on one device, devices=1, or run a script with strategy="ddp".'
+            )
+        return trainer

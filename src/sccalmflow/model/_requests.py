@@ -103,8 +103,11 @@ def _from_frame(frame: pd.DataFrame, state: ModelState, name_cell_type: bool | N
 def _known_sentences(state: ModelState) -> dict[str, Labels]:
     """Sentences that the template makes of labels seen in training, together or not, with their labels.
 
-    A template need not name all labels: a sentence that fits several conditions is of none of them.
+    A template need not name all labels: a sentence that fits several conditions is of none of them. A model with
+    sentences of its own (``prompt_key``) has read none of the template's.
     """
+    if state.schema.prompt_key is not None:
+        return {}
     found: dict[str, list[Labels]] = {}
     for labels in product(*_known_labels(state)):
         found.setdefault(state.schema.sentence(labels), []).append(labels)

@@ -34,7 +34,7 @@ class TrainingMixin:
         gradient_clip: float = 1.0,
         seed: int = 0,
         accelerator: str = "auto",
-        devices: int | list[int] | str = "auto",
+        devices: int | list[int] | str = 1,
         precision: PrecisionName = "32-true",
         strategy: str = "auto",
         checkpoint_dir: str | None = None,
@@ -74,7 +74,9 @@ class TrainingMixin:
         seed
             Seed of batches, noise and the choice of validation conditions.
         accelerator, devices, strategy
-            As in Lightning's ``Trainer``.
+            As in Lightning's ``Trainer``, which would take all GPUs by default and run a script once for each; here it
+            is one. Strategies that train in other processes of their own (``"ddp_spawn"``, ``"ddp_fork"``,
+            ``"ddp_notebook"``, what several devices mean in a notebook) are refused: the weights would stay there.
         precision
             ``"bf16-mixed"`` or ``"16-mixed"`` computes in half precision, which saves time and memory on a GPU; the
             weights, and predictions after training, stay in single precision, ``"32-true"``.
