@@ -11,11 +11,13 @@ import numpy as np
 
 from ._predicted import predicted_anndata
 from ._requests import Asked, make_requests, read_conditions, warn_of_new_labels
-from ._sampling import Request, sample_cells
+from ._sampling import sample_cells
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
+
+    from sccalmflow.pp import PCA
 
     from ._data import PromptBook
     from ._folder import ModelState
@@ -53,8 +55,7 @@ class PredictionMixin:
 
         The components were chosen on the training cells, which therefore vary more along them than new cells do, and so
         do the cells of a model that has learned from them. The cells of conditions that training did not have are drawn
-        in towards their mean by the ``shrinkage`` of :class:`sccalmflow.pp.PCA`, to what new cells would score; but not
-        where they are anchored in control cells of a context that training did not have, which are new cells already.
+        in towards their mean by the ``shrinkage`` of :class:`sccalmflow.pp.PCA`, to what new cells would score.
 
         Parameters
         ----------
@@ -144,7 +145,7 @@ class PredictionMixin:
             whole_trajectory=return_trajectory,
             show_progress=show_progress,
         )
-        drawn = _as_new_cells(scores.numpy(), asked, requests, state)
+        drawn = _as_new_cells(scores.numpy(), asked, state.pca)
         cells = [some[:n] for some, n in zip(drawn, n_each, strict=True)]
         made = {
             "seed": seed,
@@ -155,22 +156,9 @@ class PredictionMixin:
         return predicted_anndata(cells, asked, state, made)
 
 
-def _as_new_cells(
-    scores: np.ndarray, asked: Sequence[Asked], requests: Sequence[Request], state: ModelState
-) -> np.ndarray:
-    """Draw the cells of unseen conditions in towards their mean; of trajectories, the last state.
-
-    Cells that are moved control cells of a context that was not in the fit vary as new cells do, and stay.
-    """
-    known = {state.schema.context(labels) for labels in state.seen}
-    is_new = np.array(
-        [
-            one.novelty != "seen"
-            and (request.anchors is None or one.labels is None or state.schema.context(one.labels) in known)
-            for one, request in zip(asked, requests, strict=True)
-        ]
-    )
-    pca = state.pca
+def _as_new_cells(scores: np.ndarray, asked: Sequence[Asked], pca: PCA) -> np.ndarray:
+    """Draw the cells of unseen conditions in towards their mean; of trajectories, the last state."""
+    is_new = np.array([one.novelty != "seen" for one in asked])
     paths = scores if scores.ndim == 4 else scores[:, :, None]
     cells = paths[is_new, :, -1]
     paths[is_new, :, -1] = pca.as_new_cells(cells, cells[:, :_CENTRE_CELLS].mean(axis=1, keepdims=True))
