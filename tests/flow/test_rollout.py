@@ -39,7 +39,8 @@ def test_cached_and_uncached_rollouts_agree(
     source, noise = draws_of(flow, 4)
     cached, uncached = both_rollouts(flow, prompts, torch.tensor([1, 0, 0, 1]), source, noise)
     assert cached.shape == (4, n_trajectories, 6, 5)
-    torch.testing.assert_close(cached, uncached, rtol=1e-5, atol=1e-5)
+    # In single precision, over five steps that each read the last: to 1e-5 on most processors, not on all.
+    torch.testing.assert_close(cached, uncached, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("backbone", ["gpt_neox", "gpt2"])
