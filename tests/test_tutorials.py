@@ -37,6 +37,12 @@ def test_an_executed_tutorial_without_fault_passes(checks: ModuleType) -> None:
     assert checks.problems(executed(), PAGE) == []
 
 
+@pytest.mark.parametrize(("value", "n_problems"), [("2937.96", 0), ("2837.95", 1)])
+def test_numbers_of_a_message_may_differ_by_rounding_alone(value: str, n_problems: int, checks: ModuleType) -> None:
+    page = "```text\nKeyError: X reaches 2937.95.\n```"
+    assert len(checks.problems(executed(error=f"X reaches {value}."), page)) == n_problems
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
