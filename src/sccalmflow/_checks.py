@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,6 +71,14 @@ def one_of(value: str, options: Iterable[str], what: str) -> None:
     known = [str(option) for option in options]
     if value not in known:
         raise ValueError(f"{what} is {value!r}, which is not one of {_listing(known)}.{suggest(value, known)}")
+
+
+def whole_number(value: Any, what: str, *, least: int | None = None) -> None:
+    """Raise TypeError unless ``value`` is a whole number, ValueError where it is less than ``least``."""
+    if not isinstance(value, Integral):
+        raise TypeError(f"{what}={value!r} must be a whole number.")
+    if least is not None and value < least:
+        raise ValueError(f"{what}={value} must be at least {least}.")
 
 
 def obs_keys(adata: AnnData, keys: Sequence[str]) -> None:

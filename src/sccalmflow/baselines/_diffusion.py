@@ -8,8 +8,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Generator, Tensor
 
+from sccalmflow import _checks
+
 from ._draws import Batch
-from ._generative_model import GenerativeModel, at_least
+from ._generative_model import GenerativeModel
 from ._network import ActivationName, ConditionalMLP
 
 
@@ -66,7 +68,7 @@ class Diffusion(GenerativeModel):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(2, "n_diffusion_steps", self.n_diffusion_steps)
+        _checks.whole_number(self.n_diffusion_steps, "n_diffusion_steps", least=2)
         self._scheduler = _scheduler(self.n_diffusion_steps)
 
     @property

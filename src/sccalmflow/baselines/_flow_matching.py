@@ -13,7 +13,7 @@ from sccalmflow import _checks
 
 from ._coupling import CouplingName, partners
 from ._draws import Batch
-from ._generative_model import GenerativeModel, at_least
+from ._generative_model import GenerativeModel
 from ._network import ConditionalMLP
 
 SolverName = Literal["dopri5", "euler"]
@@ -87,7 +87,7 @@ class FlowMatching(GenerativeModel):
         super().__post_init__()
         _checks.one_of(self.coupling, get_args(CouplingName), "coupling")
         _checks.one_of(self.solver, get_args(SolverName), "solver")
-        at_least(1, "n_solver_steps", self.n_solver_steps)
+        _checks.whole_number(self.n_solver_steps, "n_solver_steps", least=1)
         if not 0 <= self._sigma < np.inf or (self.coupling == "schroedinger" and self._sigma == 0):
             raise ValueError(f"sigma={self.sigma} must not be negative, nor 0 for a bridge.")
 

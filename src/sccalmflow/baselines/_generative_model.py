@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
-from numbers import Integral
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -19,14 +18,6 @@ from sccalmflow._device import best_device, forked_random_state
 from ._draws import Batch, Draw, Source, TrainingDraws, read_conditions, start_points
 from ._network import ACTIVATIONS, ActivationName, ConditionalMLP
 from ._optimise import optimise
-
-
-def at_least(least: int, name: str, value: Any) -> None:
-    """Raise unless an argument is a whole number that is large enough."""
-    if not isinstance(value, Integral):
-        raise TypeError(f"{name}={value!r} must be a whole number.")
-    if value < least:
-        raise ValueError(f"{name}={value} must be at least {least}.")
 
 
 @dataclass(kw_only=True, eq=False)
@@ -62,7 +53,7 @@ class GenerativeModel(ABC):
 
     def __post_init__(self) -> None:
         for name in ("width", "n_layers", "n_updates", "batch_size"):
-            at_least(1, name, getattr(self, name))
+            _checks.whole_number(getattr(self, name), name, least=1)
         if not 0 < self.lr < np.inf:
             raise ValueError(f"lr={self.lr} must be a positive number.")
         _checks.one_of(self.activation, ACTIVATIONS, "activation")
@@ -121,7 +112,7 @@ class GenerativeModel(ABC):
         """
         if seed < 0:
             raise ValueError(f"seed={seed} must not be negative.")
-        at_least(1, "score_every", score_every)
+        _checks.whole_number(score_every, "score_every", least=1)
         if stop_after is not None and not 1 <= stop_after <= self.n_updates:
             raise ValueError(f"stop_after={stop_after} must be at least 1 and at most n_updates={self.n_updates}.")
         self._check_source(source)
@@ -162,7 +153,7 @@ class GenerativeModel(ABC):
         """
         if self.network_ is None:
             raise RuntimeError("The model has not been trained: call fit before sample.")
-        at_least(1, "n", n)
+        _checks.whole_number(n, "n", least=1)
         if seed < 0:
             raise ValueError(f"seed={seed} must not be negative.")
         if source is None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from numbers import Integral
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from sccalmflow import _checks
 
 from ._predicted import predicted_anndata
 from ._requests import Asked, make_requests, read_conditions, warn_of_new_labels
@@ -120,10 +121,7 @@ class PredictionMixin:
         if not self.is_trained_:
             raise RuntimeError("The model has not been trained: call model.train() before predicting.")
         for name, value in (("n_cells", 1 if n_cells is None else n_cells), ("batch_size", batch_size)):
-            if not isinstance(value, Integral):
-                raise TypeError(f"{name}={value!r} must be a whole number.")
-            if value < 1:
-                raise ValueError(f"{name}={value} must be at least 1.")
+            _checks.whole_number(value, name, least=1)
         if not (temperature >= 0 and math.isfinite(temperature)):
             raise ValueError(f"temperature={temperature} must be a number of at least 0.")
         if seed < 0:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -62,8 +61,7 @@ def highly_variable_genes(
     >>> int(adata.var["highly_variable"].sum())
     100
     """
-    if not isinstance(n_top_genes, Integral):
-        raise TypeError(f"n_top_genes={n_top_genes!r} must be a whole number.")
+    _checks.whole_number(n_top_genes, "n_top_genes")
     if n_top_genes < 1:
         raise ValueError(f"n_top_genes is {n_top_genes}; at least one gene is needed.")
     _checks.one_of(flavor, get_args(Flavor), "flavor")

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from numbers import Integral
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
@@ -88,8 +87,7 @@ def pca(
     1.0
     """
     _checks.one_of(values, get_args(Values), "values")
-    if not isinstance(n_comps, Integral):
-        raise TypeError(f"n_comps={n_comps!r} must be a whole number.")
+    _checks.whole_number(n_comps, "n_comps")
     names(key_added)
     _checks.not_empty(adata)
     _checks.in_memory(adata)

@@ -20,7 +20,7 @@ def two_samples(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Centring changes no distance, and keeps the cancellation in ``|x|² + |y|² - 2xy`` near machine precision.
     """
-    x, y = (_checks.dense_array(s, where=name).astype(np.float64) for name, s in (("x", x), ("y", y)))
+    x, y = (np.asarray(_checks.dense_array(s, where=name), np.float64) for name, s in (("x", x), ("y", y)))
     for name, sample in (("x", x), ("y", y)):
         if sample.ndim != 2:
             raise ValueError(f"{name} has {sample.ndim} dimensions; give cells x features.")
