@@ -278,6 +278,53 @@ def test_a_run_that_starts_anew_forgets_the_checkpoints_of_an_earlier_one(
     assert_same(weights(resumed), weights(train(build(cells_of()), **{**options, "checkpoint_dir": None})))
 
 
+@pytest.mark.parametrize(
+    ("model", "options", "cells", "message"),
+    [
+        ({}, {"lr": 2e-2}, {}, "lr=0.01 there and 0.02 here"),
+        ({"n_layers": 2}, {}, {}, "n_layers=1 there and 2 here; the initial weights differ"),
+        ({"seed": 1}, {}, {}, "the initial weights differ"),
+        ({}, {}, {"seed": 1}, "the cells differ"),
+    ],
+)
+def test_a_run_goes_on_from_its_own_checkpoints_only(
+    cells_of, build, train, tmp_path: Path, model, options, cells, message: str
+) -> None:
+    first = {"checkpoint_dir": str(tmp_path), "lr": 1e-2}
+    train(build(cells_of()), **first)
+    another = build(cells_of(**cells), **model)
+    with pytest.raises(ValueError, match=rf"holds another run: {message}\. .*resume=False"):
+        train(another, **{**first, **options}, resume=True)
+    assert not another.is_trained_
+    # What the folder holds is still there for the run that wrote it.
+    train(build(cells_of()), **first, resume=True)
+
+
+def test_the_first_of_all_runs_can_ask_to_be_resumed(cells_of, build, train, tmp_path: Path) -> None:
+    model = train(build(cells_of()), checkpoint_dir=str(tmp_path / "new"), resume=True)
+    assert_same(weights(model), weights(train(build(cells_of()))))
+
+
+def test_a_context_of_few_control_cells_does_not_make_validation_judge_all_by_as_few(cells_of, build, train) -> None:
+    seen = []
+
+    class Watched(_training.Validation):
+        def edistance(self, flow) -> float:
+            seen.append(self.n_cells)
+            return super().edistance(flow)
+
+    adata = cells_of(60)
+    keys = ["cell_type", "perturbation", "chronicity"]
+    controls = adata.obs.index[(adata.obs[keys] == ("B", "control", "acute")).all(axis=1)]
+    few = adata[~adata.obs_names.isin(controls[4:])].copy()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_fit, "Validation", Watched)
+        patch.setattr(_fit, "choose_validation", lambda *_: [("B", "IFN", "acute"), ("NK", "IFN", "acute")])
+        for cells in (adata, few):
+            train(build(cells), max_epochs=1, validation_size=0.1, refit=False)
+    assert seen == [60, 50]
+
+
 def test_a_loss_that_is_not_finite_stops_with_epoch_and_condition_and_keeps_the_best_weights(
     cells_of, build, train, predict, monkeypatch
 ) -> None:

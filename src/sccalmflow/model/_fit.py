@@ -26,6 +26,7 @@ from sccalmflow.pp._hold_out import draw_validation
 
 from ._data import BatchSampler, PromptBook, TrainingData
 from ._presets import Settings
+from ._resumption import describe_run, keep_apart
 from ._schema import Labels, Schema
 from ._training import FlowData, FlowTrainingPlan, KeepBest, SaveLast, Validation
 
@@ -143,10 +144,15 @@ class Fitter:
         ------
         NonFiniteLossError
             The loss was not finite; the network holds its best weights until then.
+        ValueError
+            The run to resume is another.
         """
-        start = deepcopy(self.flow.state_dict())
-        if self.options.checkpoint_dir is not None and not self.options.resume:
-            self._forget(Path(self.options.checkpoint_dir))
+        options, start = self.options, deepcopy(self.flow.state_dict())
+        if options.checkpoint_dir is not None:
+            folder = Path(options.checkpoint_dir)
+            keep_apart(folder, describe_run(options, self.settings, self.data, self.flow), resume=options.resume)
+            if not options.resume:
+                self._forget(folder)
         try:
             # Dropout and Lightning's loaders draw from the global state, which is the user's.
             with torch.random.fork_rng(), _quiet_lightning():

@@ -83,7 +83,8 @@ class TrainingMixin:
         checkpoint_dir
             Folder to write a checkpoint to after every epoch.
         resume
-            Go on from the checkpoints in ``checkpoint_dir``, with the same arguments.
+            Go on from the checkpoints in ``checkpoint_dir``, where there are any; they must be of the same arguments,
+            model and cells. The device may be another.
         show_progress
             Whether to show a progress bar.
 
@@ -92,7 +93,7 @@ class TrainingMixin:
         RuntimeError
             The model was loaded without training data.
         ValueError
-            An argument is out of bounds.
+            An argument is out of bounds, or ``checkpoint_dir`` holds another run than the one to resume.
         FloatingPointError
             The loss was not finite; the message names the epoch and the conditions, and the model keeps its best
             weights until then.

@@ -31,6 +31,7 @@ _EMA_DECAY = 0.99
 # Cells in all, and of each condition: with many conditions, fewer of each will do for their mean.
 _VALIDATION_CELLS = 2000
 _VALIDATION_CELLS_EACH = 300
+_LEAST_VALIDATION_CELLS = 50
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -52,7 +53,7 @@ class Validation:
         source, name_cell_type = settings.source, settings.names_cell_type(is_seen=False)
         generator = seeded_generator(seed, 1)
         self.book, self.source, self.seed = book, source, seed
-        n_each = min(_VALIDATION_CELLS_EACH, max(50, _VALIDATION_CELLS // len(data.conditions)))
+        n_each = min(_VALIDATION_CELLS_EACH, max(_LEAST_VALIDATION_CELLS, _VALIDATION_CELLS // len(data.conditions)))
         self.n_cells = n_each
         self.batch = sampler.draw_conditions(torch.arange(len(data.conditions)), n_each, generator)
         self.requests, self.truth = [], []
@@ -74,7 +75,9 @@ class Validation:
             self.truth.append(data.scores[chosen].numpy())
         if source == "control":
             # Anchored cells beyond as many as there are control cells come close to each other, which costs E-distance.
-            self.n_cells = min(n_each, *(len(cast(Tensor, request.controls)) for request in self.requests))
+            # It costs every epoch the same; the few cells of a tiny context would make all conditions' scores noise.
+            fewest = min(len(cast(Tensor, request.controls)) for request in self.requests)
+            self.n_cells = min(n_each, max(fewest, _LEAST_VALIDATION_CELLS))
 
     def edistance(self, flow: VolterraFlow) -> float:
         """Mean E-distance of predicted to true cells over the conditions, in scaled scores."""

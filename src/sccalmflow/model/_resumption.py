@@ -1,0 +1,75 @@
+"""What tells one training from another, so that a run goes on from its own checkpoints only."""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sccalmflow.flow import VolterraFlow
+
+from ._data import TrainingData
+from ._presets import Settings
+
+if TYPE_CHECKING:
+    from ._fit import TrainingOptions
+
+# A run may go on elsewhere, and with its progress shown or not.
+_OF_NO_MATTER = ("checkpoint_dir", "resume", "show_progress", "accelerator", "devices", "strategy")
+
+
+def describe_run(
+    options: TrainingOptions, settings: Settings, data: TrainingData, flow: VolterraFlow
+) -> dict[str, Any]:
+    """Settings by name, and checksums of the cells, of their conditions and of the weights before training."""
+    arguments = {name: value for name, value in asdict(options).items() if name not in _OF_NO_MATTER}
+    plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in arguments.items()}
+    weights = 0
+    for parameter in flow.parameters():
+        weights = zlib.crc32(parameter.detach().cpu().float().numpy().tobytes(), weights)
+    return {
+        **plain,
+        **asdict(settings),
+        "the cells": zlib.crc32(data.scores.numpy().tobytes()),
+        "their conditions": [
+            [*condition.labels, condition.sentence, len(rows)]
+            for condition, rows in zip(data.conditions, data.members, strict=True)
+        ],
+        "the initial weights": weights,
+    }
+
+
+def keep_apart(folder: Path, run: dict[str, Any], *, resume: bool) -> None:
+    """Note in the folder whose checkpoints it holds, or find that they are this run's.
+
+    Raises
+    ------
+    ValueError
+        ``resume`` is asked for, and the folder holds another run; the message says what differs.
+    """
+    note = folder / "run.json"
+    run = json.loads(json.dumps(run))
+    if resume and note.exists():
+        found = json.loads(note.read_text())
+        differing = [name for name in run if found.get(name) != run[name]]
+        if differing:
+            what = "; ".join(_in_words(name, found.get(name), run[name]) for name in differing)
+            raise ValueError(
+                f"checkpoint_dir={str(folder)!r} holds another run: {what}. Call train as for that run to go on with "
+                "it, choose another folder, or start anew with resume=False."
+            )
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    # Each process of a distributed run writes it, and none may read a half of it.
+    own = note.with_suffix(f".{os.getpid()}")
+    own.write_text(json.dumps(run, indent=1))
+    os.replace(own, note)
+
+
+def _in_words(name: str, before: Any, now: Any) -> str:
+    return f"{name} differ" if name.startswith("the") else f"{name}={before} there and {now} here"
