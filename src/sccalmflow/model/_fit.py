@@ -150,9 +150,9 @@ class Fitter:
         options, start = self.options, deepcopy(self.flow.state_dict())
         if options.checkpoint_dir is not None:
             folder = Path(options.checkpoint_dir)
-            keep_apart(folder, describe_run(options, self.settings, self.data, self.flow), resume=options.resume)
             if not options.resume:
                 self._forget(folder)
+            keep_apart(folder, describe_run(options, self.settings, self.data, self.flow), resume=options.resume)
         try:
             # Dropout and Lightning's loaders draw from the global state, which is the user's.
             with torch.random.fork_rng(), _quiet_lightning():
