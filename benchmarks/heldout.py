@@ -13,10 +13,10 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import platform
 import resource
 import sys
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ from benchmarks.methods import METHODS, Method, NotAvailable, Settings
 from benchmarks.splits import Split
 
 import sccalmflow as scf
+from sccalmflow._files import write_json
+from sccalmflow.model._presets import resolve_settings
 
 RESULTS = Path(__file__).parent / "results"
 WITH_BASELINES = "default"
@@ -87,17 +89,14 @@ def chosen(data: str, name: str, tuning: Path) -> Settings:
     return json.loads(file.read_text())["chosen"] if file.exists() else method.grid[0]
 
 
-def finished(file: Path, settings: Settings) -> dict[str, Any] | None:
-    """The run of a file, if it was made with these settings."""
-    found = json.loads(file.read_text()) if file.exists() else {"asked": None}
-    return found if found["asked"] == settings else None
-
-
-def write(file: Path, content: Any) -> None:
-    """Written whole or not at all: an interrupted run is repeated, not half believed."""
-    partial = file.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=1))
-    os.replace(partial, file)
+def finished(file: Path, settings: Settings, preset: str | None = None) -> dict[str, Any] | None:
+    """The run of a file, if it was made with these settings and with what the package's preset is today."""
+    found = json.loads(file.read_text()) if file.exists() else None
+    if found is None or found.get("asked", {}) != settings:
+        return None
+    if preset is not None and found["settings"] != asdict(resolve_settings(preset, settings.get("model", {}))):
+        return None
+    return found
 
 
 def methods_of(names: list[str]) -> list[str]:
@@ -132,7 +131,7 @@ def main() -> None:
             settings = chosen(data, name, arguments.tuning)
             for seed in arguments.seeds:
                 file = arguments.out / f"{data}-{name}-{seed}.json"
-                found = finished(file, settings)
+                found = finished(file, settings, METHODS[name].preset)
                 if found is None:
                     split = split or splits.load(data)
                     try:
@@ -141,7 +140,7 @@ def main() -> None:
                         print(f"{data}, {METHODS[name].label}: not run. {reason}", file=sys.stderr)
                         break
                     report.round(5).to_csv(file.with_suffix(".csv"), index=False)
-                    write(file, found)
+                    write_json(file, found)
                 print(
                     f"{data}, {METHODS[name].label}, seed {seed}: E-distance "
                     f"{found['metrics'][name]['edistance']:.3f}, {found['training_seconds']:.0f} s of training",

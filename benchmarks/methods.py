@@ -38,13 +38,14 @@ class NotAvailable(RuntimeError):
 class Method:
     """What tables call it, how it predicts, and the settings to choose from.
 
-    ``tuned_as`` names the method whose choice of settings it shares.
+    ``tuned_as`` names the method whose choice of settings it shares, ``preset`` what this package's model starts from.
     """
 
     label: str
     predict: Predict
     grid: tuple[Settings, ...] = ({},)
     tuned_as: str | None = None
+    preset: str | None = None
 
 
 def calmflow(
@@ -253,8 +254,8 @@ _VARIANTS = (
 )
 
 METHODS: dict[str, Method] = {
-    "default": Method("CaLMFlow", calmflow),
-    "paper": Method("CaLMFlow, `paper`", partial(calmflow, preset="paper")),
+    "default": Method("CaLMFlow", calmflow, preset="default"),
+    "paper": Method("CaLMFlow, `paper`", partial(calmflow, preset="paper"), preset="paper"),
     "variants": Method("CaLMFlow, variants of the default", calmflow, _VARIANTS),
 }
 for _name, _label, _coupling in (

@@ -15,8 +15,10 @@ from typing import Any
 
 import torch
 from benchmarks import splits
-from benchmarks.heldout import RESULTS, WITH_BASELINES, chosen, machine, parser, write
+from benchmarks.heldout import RESULTS, WITH_BASELINES, chosen, machine, parser
 from benchmarks.methods import METHODS, Settings
+
+from sccalmflow._files import write_json
 
 COMPETITORS = ("cfm-control", "cfm-noise")
 _SHORT: dict[str, Settings] = {
@@ -65,7 +67,7 @@ def main() -> None:
     for data in arguments.data:
         file = arguments.out / f"{data}.json"
         if not file.exists():
-            write(file, {"seconds": paces(data, arguments.repeats, arguments.tuning), **machine()})
+            write_json(file, {"seconds": paces(data, arguments.repeats, arguments.tuning), **machine()})
         print(data, json.loads(file.read_text())["seconds"], flush=True)
 
 

@@ -18,10 +18,11 @@ from typing import Any
 
 import numpy as np
 from benchmarks import splits
-from benchmarks.heldout import add_methods, chosen, judge, methods_of, parser, write
+from benchmarks.heldout import add_methods, chosen, judge, methods_of, parser
 from benchmarks.methods import METHODS, NotAvailable, Settings
 
 import sccalmflow as scf
+from sccalmflow._files import write_json
 
 _METRICS = ("edistance", "pearson_delta", "std_ratio")
 
@@ -41,7 +42,7 @@ def tune(data: str, name: str, folds: Sequence[int], seeds: Sequence[int], file:
             scored = [other for other in tried if other["runs"]]
             # What has left the grid is kept, and has no say.
             best = _best([other for other in scored if other["settings"] in METHODS[name].grid])
-            write(file, {"data": data, "method": name, "tried": scored, "chosen": best["settings"]})
+            write_json(file, {"data": data, "method": name, "tried": scored, "chosen": best["settings"]})
             words = one["settings"] or "first settings"
             score = one["runs"][-1]["edistance"]
             print(f"{data}, {METHODS[name].label}, {words}, fold {fold}, seed {seed}: {score:.3f}", flush=True)

@@ -1,8 +1,8 @@
 """The benchmark's own machinery at toy size."""
 
-import dataclasses
 import json
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import anndata as ad
@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 
 import sccalmflow as scf
+from sccalmflow._files import write_json
+from sccalmflow.model._presets import resolve_settings
 
 ROOT = Path(__file__).parent.parent.parent
 sys.path.insert(0, str(ROOT))
@@ -106,7 +108,7 @@ def test_tuning_takes_the_settings_that_validation_likes_best(simulation, monkey
     assert ran == [(3.0, 0), (0.0, 0), (3.0, 1), (0.0, 1)]
     first = {**found["tried"][0], "runs": found["tried"][0]["runs"][:1]}
     dropped = {"settings": {"by": -1.0}, "runs": [{"fold": 0, "seed": 0, "edistance": -1.0}]}
-    heldout.write(file, {**found, "tried": [first, found["tried"][1], dropped]})
+    write_json(file, {**found, "tried": [first, found["tried"][1], dropped]})
     tune.tune("simulated", "toy", [0], [0, 1], file)  # interrupted before one run: only that one
     assert ran[4:] == [(3.0, 1)]
     # What has left the grid stays, and has no say, however lucky.
@@ -118,9 +120,19 @@ def test_tuning_takes_the_settings_that_validation_likes_best(simulation, monkey
 def test_a_run_is_finished_only_with_the_settings_that_are_asked_for(tmp_path: Path) -> None:
     file = tmp_path / "run.json"
     assert heldout.finished(file, {}) is None
-    heldout.write(file, {"asked": {"lr": 1.0}, "seed": 0})
+    write_json(file, {"asked": {"lr": 1.0}, "seed": 0})
     assert heldout.finished(file, {"lr": 1.0}) == {"asked": {"lr": 1.0}, "seed": 0}
     assert heldout.finished(file, {}) is None
+
+
+def test_a_run_of_an_earlier_default_is_not_finished(tmp_path: Path) -> None:
+    file, asked = tmp_path / "run.json", {"model": {"n_steps": 2}}
+    today = {"asked": asked, "settings": asdict(resolve_settings("default", {"n_steps": 2}))}
+    write_json(file, today)
+    assert heldout.finished(file, asked, "default") == today
+    write_json(file, {**today, "settings": {**today["settings"], "n_layers": 99}})
+    assert heldout.finished(file, asked, "default") is None
+    assert heldout.finished(file, asked) is not None
 
 
 @pytest.mark.parametrize("error", [TimeoutError("longer than 3600 s"), RuntimeError("failed with exit status 1")])
@@ -230,7 +242,7 @@ def test_the_pace_is_of_trainings_in_turns(simulation, monkeypatch, tmp_path) ->
             trained.append(name)
             return method.predict(*arguments)
 
-        monkeypatch.setitem(methods.METHODS, name, dataclasses.replace(method, predict=predict))
+        monkeypatch.setitem(methods.METHODS, name, replace(method, predict=predict))
     of = pace.paces("simulated", 2, tmp_path)
     assert trained == names * 2
     assert {name: len(seconds) for name, seconds in of.items()} == {"default": 2, "cfm-noise": 2}

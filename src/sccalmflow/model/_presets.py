@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
-import numpy as np
-
 from sccalmflow import _checks
+from sccalmflow._files import plain
 from sccalmflow.flow import AttentionName, BackboneName, DecoderName, FlowConfig, PathName
 
 SourceName = Literal["noise", "control"]
@@ -115,11 +114,7 @@ def resolve_settings(preset: str, overrides: dict[str, Any]) -> Settings:
     """The preset's settings, with those that were given (not None) in their place."""
     _checks.one_of(preset, PRESETS, "preset")
     known = {field.name: field.type for field in fields(Settings)}
-    given = {
-        name: value.item() if isinstance(value, np.generic) else value
-        for name, value in overrides.items()
-        if name in known and value is not None
-    }
+    given = plain({name: value for name, value in overrides.items() if name in known and value is not None})
     if given.get("source") == "noise":
         given.setdefault("n_steps", _STEPS_FROM_NOISE)
     return replace(PRESETS[preset], **given)  # type: ignore[index]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sccalmflow._files import plain, write_json
 from sccalmflow.flow import VolterraFlow
 
 from ._data import TrainingData
@@ -29,7 +29,7 @@ def describe_run(
     arguments = {name: value for name, value in asdict(options).items() if name not in _OF_NO_MATTER}
     groups = list(zip(data.conditions, data.members, strict=True))
     return {
-        **{name: value.item() if isinstance(value, np.generic) else value for name, value in arguments.items()},
+        **plain(arguments),
         **asdict(settings),
         "the conditions": [[*condition.labels, condition.sentence, len(rows)] for condition, rows in groups],
         "the cells": [float(data.scores[rows, 0].mean()) for _, rows in groups],
@@ -57,10 +57,8 @@ def keep_apart(folder: Path, run: dict[str, Any], *, resume: bool) -> None:
             )
         return
     folder.mkdir(parents=True, exist_ok=True)
-    # Each process of a distributed run writes it, and none may read a half of it.
-    own = note.with_suffix(f".{os.getpid()}")
-    own.write_text(json.dumps(run, indent=1))
-    os.replace(own, note)
+    # Each process of a distributed run writes it.
+    write_json(note, run)
 
 
 def _is_same(before: Any, now: Any) -> bool:

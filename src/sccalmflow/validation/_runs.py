@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from sccalmflow._files import write_json
 
 
 def run_file(folder: Path, *parts: str, suffix: str) -> Path:
@@ -35,9 +36,7 @@ def once(path: Path, settings: dict[str, Any], compute: Callable[[], dict[str, A
     if results is not None:
         return results
     results = compute()
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps({"settings": settings, "results": results}, indent=2) + "\n")
-    os.replace(partial, path)
+    write_json(path, {"settings": settings, "results": results})
     return results
 
 
