@@ -1,3 +1,5 @@
+import warnings
+
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -184,6 +186,21 @@ def test_counts_and_their_logs_are_told_apart(counts: np.ndarray) -> None:
     if counts.max() > 1:
         with pytest.raises(ValueError, match="raw counts"):
             _checks.log_values(counts, where="X")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_logs_of_counts_that_were_not_scaled_are_noticed(dtype: type) -> None:
+    rng = np.random.default_rng(0)
+    counts = rng.negative_binomial(1, 0.02, size=(50, 40))
+    counts[0, 0] = 30_000
+    scaled = counts / counts.sum(axis=1, keepdims=True) * 1e4
+    for X in matrices(np.log1p(counts).astype(dtype)):
+        with pytest.warns(UserWarning, match=r"adata\.X is log1p of whole numbers.*normalize_total"):
+            _checks.warn_of_unscaled_counts(X, where="adata.X")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for X in (*matrices(np.log1p(scaled).astype(dtype)), np.zeros((2, 3), dtype=dtype)):
+            _checks.warn_of_unscaled_counts(X, where="adata.X")
 
 
 def test_a_fraction_beyond_the_first_values_is_seen() -> None:

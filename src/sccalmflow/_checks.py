@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Integral
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 _WHOLE = 1e-6
 # log1p of 10,000 counts in one gene is 9.2, of a million 13.8: no library reaches 25.
 _LOG1P_MAX = 25.0
+# The first values settle what log data are without a pass over everything.
+_ENOUGH = 10_000
 _OTHER_SCALE = (
     'Data on another scale, such as cytometry after arcsinh, are taken with values="any" by sccalmflow.pp.pca and '
     "sccalmflow.tl.evaluate."
@@ -174,6 +177,22 @@ def log_values(X: Any, *, where: str, other_scale: str = _OTHER_SCALE) -> None:
         )
 
 
+def warn_of_unscaled_counts(X: Any, *, where: str) -> None:
+    """Warn where the values, which :func:`log_values` takes, are log1p of whole numbers: nobody scaled the counts."""
+    values = _stored(X)
+    values = values[values != 0][:_ENOUGH].astype(float)
+    counts = np.expm1(values)
+    # What float32 keeps of the logarithm of a count.
+    if values.size and np.all(np.abs(counts - np.round(counts)) <= 1e-6 * (1 + counts)):
+        warnings.warn(
+            f"{where} is log1p of whole numbers: the counts were not scaled to one depth, so that how deep a cell was "
+            "sequenced looks like biology. Run sc.pp.normalize_total(adata, target_sum=1e4) on the counts, then "
+            "sc.pp.log1p(adata); all is well if the cells were brought to one depth in another way.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
 def count_values(X: Any, *, where: str) -> None:
     """Raise ValueError unless ``X`` holds raw counts: finite, not negative, whole numbers."""
     values = _stored(X)
@@ -248,8 +267,7 @@ def _not_negative(values: np.ndarray, where: str, consequence: str) -> None:
 def _all_whole(values: np.ndarray) -> bool:
     if values.dtype.kind != "f":
         return True
-    # The first values settle it for log data without a pass over everything.
-    head = values[:10_000]
+    head = values[:_ENOUGH]
     return bool(np.all(np.abs(head - np.round(head)) <= _WHOLE) and np.all(np.abs(values - np.round(values)) <= _WHOLE))
 
 

@@ -1,3 +1,4 @@
+import warnings
 from pathlib import Path
 
 import anndata as ad
@@ -159,6 +160,15 @@ def test_a_protein_panel_below_zero_needs_values_any_and_keeps_all_its_component
         pp.pca(adata, n_comps=6, split_key=None)
     pp.pca(adata, n_comps=6, split_key=None, values="any")
     np.testing.assert_allclose(pp.reconstruct(adata), adata.X, atol=1e-5)
+
+
+def test_counts_whose_depth_was_not_made_equal_give_a_warning() -> None:
+    adata = ad.AnnData(np.log1p(np.random.default_rng(0).poisson(2.0, (60, 20))).astype(np.float32))
+    with pytest.warns(UserWarning, match="sc.pp.normalize_total"):
+        pp.pca(adata, n_comps=5, split_key=None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pp.pca(adata, n_comps=5, split_key=None, values="any")
 
 
 def test_raw_counts_are_refused_before_anything_is_written() -> None:

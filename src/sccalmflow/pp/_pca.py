@@ -66,6 +66,11 @@ def pca(
 
     With another ``key_added`` all three have that name.
 
+    Warns
+    -----
+    UserWarning
+        ``X`` is log1p of whole numbers: counts whose depth was not made equal.
+
     Raises
     ------
     TypeError
@@ -95,6 +100,8 @@ def pca(
     mask = training_cells(adata, split_key)
     check = _checks.log_values if values == "log1p" else _checks.finite_values
     check(adata.X, where="adata.X")
+    if values == "log1p":
+        _checks.warn_of_unscaled_counts(adata.X, where="adata.X")
     n_train = int(mask.sum())
     most = min(adata.n_vars, n_train - 1)
     if not 1 <= n_comps <= most:
