@@ -327,6 +327,34 @@ def test_a_context_of_few_control_cells_does_not_make_validation_judge_all_by_as
     assert seen == [60, 50]
 
 
+def test_more_validation_conditions_than_fit_into_one_batch_are_taken_in_several(
+    cells_of, build, train, monkeypatch
+) -> None:
+    held, sizes, scored = [("B", "IFN", "acute"), ("NK", "IFN", "acute"), ("NK", "IL-6", "acute")], [], []
+    original, edistance = _training.FlowTrainingPlan.validation_step, _training.Validation.edistance
+
+    def step(plan, batch, batch_idx) -> None:
+        sizes.append(len(batch.endpoint))
+        original(plan, batch, batch_idx)
+
+    def score(validation, flow) -> float:
+        scored.append(len(validation.requests))
+        return edistance(validation, flow)
+
+    monkeypatch.setattr(_training.FlowTrainingPlan, "validation_step", step)
+    monkeypatch.setattr(_training.Validation, "edistance", score)
+    monkeypatch.setattr(_training, "_VALIDATION_CELLS_EACH", 50)
+    monkeypatch.setattr(_fit, "choose_validation", lambda *_: held)
+    losses = []
+    for n_cells in (2000, 100):
+        monkeypatch.setattr(_training, "_VALIDATION_CELLS", n_cells)
+        model = train(build(cells_of(60)), max_epochs=1, validation_size=0.1, refit=False)
+        losses.append(float(model.history["validation_loss"]["validation_loss"].iloc[0]))
+    assert sizes == [150, 100, 50]
+    assert scored == [3, 3]
+    assert losses[1] == pytest.approx(losses[0], rel=0.1)
+
+
 def test_a_loss_that_is_not_finite_stops_with_epoch_and_condition_and_keeps_the_best_weights(
     cells_of, build, train, predict, monkeypatch
 ) -> None:

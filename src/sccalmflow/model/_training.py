@@ -55,7 +55,9 @@ class Validation:
         self.book, self.source, self.seed = book, source, seed
         n_each = min(_VALIDATION_CELLS_EACH, max(_LEAST_VALIDATION_CELLS, _VALIDATION_CELLS // len(data.conditions)))
         self.n_cells = n_each
-        self.batch = sampler.draw_conditions(torch.arange(len(data.conditions)), n_each, generator)
+        # Several where one of all conditions might not fit into memory.
+        at_once = torch.arange(len(data.conditions)).split(_VALIDATION_CELLS // n_each)
+        self.batches = [sampler.draw_conditions(numbers, n_each, generator) for numbers in at_once]
         self.requests, self.truth = [], []
         for condition, rows in zip(data.conditions, data.members, strict=True):
             if len(rows) < 2:  # a sentence of its own for one cell, which has no E-distance
@@ -95,7 +97,7 @@ class Validation:
 
 
 class FlowData(pl.LightningDataModule):
-    """Batches for training, and the one validation batch."""
+    """Batches for training and for validation."""
 
     def __init__(
         self, sampler: BatchSampler, validation: Validation | None, *, batch_size: int, n_batches: int, seed: int
@@ -114,9 +116,9 @@ class FlowData(pl.LightningDataModule):
         return DataLoader(self.batches, batch_size=None, generator=torch.Generator())
 
     def val_dataloader(self) -> Any:
-        """The validation batch, or nothing."""
-        # Not the bare list: Lightning would take the batch's own parts for loaders.
-        return [] if self.validation is None else DataLoader(cast(Any, [self.validation.batch]), batch_size=None)
+        """The validation batches, or nothing."""
+        # Not the bare list: Lightning would take a batch's own parts for loaders.
+        return [] if self.validation is None else DataLoader(cast(Any, self.validation.batches), batch_size=None)
 
 
 class FlowTrainingPlan(pl.LightningModule):
@@ -190,13 +192,17 @@ class FlowTrainingPlan(pl.LightningModule):
         self.averaged.update_parameters(self.flow)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Loss and E-distance of the validation conditions, with the averaged weights."""
+        """Loss of a batch of the validation conditions, with the averaged weights."""
         flow = cast(VolterraFlow, self.averaged.module)
         generator = torch.Generator(self.device).manual_seed(self.noise_seed)
-        terms = flow.loss(batch.endpoint, batch.source, batch.prompts, batch.prompt_index, generator=generator)
+        loss = flow.loss(batch.endpoint, batch.source, batch.prompts, batch.prompt_index, generator=generator)["loss"]
+        self.log("validation_loss", loss.mean(), on_epoch=True, prog_bar=True, batch_size=len(loss), sync_dist=True)
+
+    def on_validation_epoch_end(self) -> None:
+        """E-distance of all validation conditions, with the averaged weights."""
         assert self.validation is not None  # there would be no validation batch
-        logged: dict[str, Any] = {"validation_loss": terms["loss"].mean(), MONITOR: self.validation.edistance(flow)}
-        self.log_dict(logged, on_epoch=True, prog_bar=True, batch_size=len(batch.endpoint), sync_dist=True)
+        flow = cast(VolterraFlow, self.averaged.module)
+        self.log(MONITOR, self.validation.edistance(flow), prog_bar=True, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         """AdamW; weight decay on matrices only."""
