@@ -253,8 +253,18 @@ _VARIANTS = (
     {"train": {"refit": True}},
 )
 
+# As many settings as the competitors have, for what the same choice on the same fold is worth to this model.
+_TUNED = (
+    {},
+    {"model": {"n_steps": 2}},
+    {"model": {"n_layers": 6}},
+    {"model": {"n_space_tokens": 2}},
+    {"train": {"lr": 2e-3}},
+)
+
 METHODS: dict[str, Method] = {
     "default": Method("CaLMFlow", calmflow, preset="default"),
+    "tuned": Method("CaLMFlow, tuned", calmflow, _TUNED, preset="default"),
     "paper": Method("CaLMFlow, `paper`", partial(calmflow, preset="paper"), preset="paper"),
     "variants": Method("CaLMFlow, variants of the default", calmflow, _VARIANTS),
 }
