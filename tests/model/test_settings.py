@@ -157,6 +157,8 @@ def test_a_pretrained_model_comes_from_a_local_folder_with_its_tokenizer(
     sentence = "Generate a B cell stimulated with IFN:"
     ids = build_tokenizer(["A tokenizer of its own."], vocab_size=300).encode(sentence).ids
     assert model._state.tokenizer.encode(sentence).ids == ids
+    its_own = {"backbone": backbone, "width": 16, "n_layers": 2, "n_heads": 2}
+    assert {name: model.settings[name] for name in its_own} == its_own
     pred = predict(train(model), CONDITIONS)
     model.save(tmp_path / "model")
     for path in (tmp_path / "clm").iterdir():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -77,6 +78,14 @@ def build_network(
         if settings.lora_rank:
             clm.add_adapters(settings.lora_rank)
         return VolterraFlow(config, clm)
+
+
+def with_sizes_of(settings: Settings, clm: CausalLM) -> Settings:
+    """The settings with the sizes of a pretrained language model in place of the preset's, which it does not have."""
+    config = clm.backbone.config
+    dropout = config.resid_pdrop if config.model_type == "gpt2" else config.hidden_dropout
+    sizes = (config.model_type, clm.width, config.num_hidden_layers, config.num_attention_heads, dropout)
+    return replace(settings, **dict(zip(_SIZES, sizes, strict=True)))
 
 
 def _check_attention(settings: Settings) -> None:

@@ -17,7 +17,7 @@ from sccalmflow.flow import AttentionName, BackboneName, DecoderName, PathName
 from sccalmflow.pp import PCA
 from sccalmflow.prompts import CONTROL, PERTURBED, PromptTemplate
 
-from ._build import build_network, build_or_load_tokenizer
+from ._build import build_network, build_or_load_tokenizer, with_sizes_of
 from ._data import PromptBook
 from ._folder import ModelState, load_state, save_state
 from ._prediction import PredictionMixin
@@ -171,6 +171,8 @@ class CaLMFlowModel(TrainingMixin, PredictionMixin, BaseModelClass):
         sentences = data.sentences(schema)
         tokens = build_or_load_tokenizer(sentences, tokenizer or pretrained)
         flow = build_network(settings, adata.obsm[schema.obsm_key].shape[1], tokens, pretrained, given, seed)
+        if pretrained is not None:
+            settings = with_sizes_of(settings, flow.clm)
         self._use(
             ModelState(
                 schema=schema,
