@@ -21,6 +21,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from sccalmflow import _checks
+from sccalmflow._files import write_json
 from sccalmflow.flow import VolterraFlow
 from sccalmflow.pp._hold_out import draw_validation
 
@@ -213,7 +214,7 @@ class Fitter:
         rest = self.data.subset([not value for value in is_held])
         keep = self._fit(rest, self.data.subset(is_held), self.options.max_epochs, "search")
         if self.options.checkpoint_dir is not None:
-            done.write_text(json.dumps({"n_epochs": keep.n_epochs, "curves": keep.curves}))
+            write_json(done, {"n_epochs": keep.n_epochs, "curves": keep.curves})
         return keep.n_epochs
 
     def _add_history(self, curves: dict[str, list[float]]) -> None:

@@ -98,10 +98,11 @@ def pca(
     _checks.in_memory(adata)
     _checks.unique_names(adata)
     mask = training_cells(adata, split_key)
-    check = _checks.log_values if values == "log1p" else _checks.finite_values
-    check(adata.X, where="adata.X")
     if values == "log1p":
+        _checks.log_values(adata.X, where="adata.X")
         _checks.warn_of_unscaled_counts(adata.X, where="adata.X")
+    else:
+        _checks.finite_values(adata.X, where="adata.X")
     n_train = int(mask.sum())
     most = min(adata.n_vars, n_train - 1)
     if not 1 <= n_comps <= most:
